@@ -1,0 +1,97 @@
+"""Exact attention through the whole L × L matrix: the references that everything else is held to."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from efftx.validation import check_key_mask, check_same_length, check_same_width, check_vectors
+
+
+def full_attention(
+    q: Float[Array, "length d_head"],
+    k: Float[Array, "n_keys d_head"],
+    v: Float[Array, "n_keys d_value"],
+    *,
+    causal: bool,
+    key_mask: Bool[Array, "n_keys"] | None = None,
+) -> Float[Array, "length d_value"]:
+    r"""Scaled dot-product attention of one head, softmax(q kᵀ / √d) v.
+
+    ``causal`` lets position i attend to keys 0 … i (then there are as many keys as queries);
+    ``key_mask`` is True for keys that may be attended to. A query with no permitted key gives 0
+    and zero gradients. Scores and softmax are computed in at least float32; the result has v's
+    dtype. Takes O(L²) memory.
+
+    Raises ValueError for wrong ranks, widths, lengths or dtypes.
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    """
+    check_attention(q, k, v, causal, key_mask)
+    q_f, k_f, v_f = map(at_least_float32, (q, k, v))
+    scores = q_f @ k_f.T / jnp.sqrt(q.shape[1])
+    allowed = allowed_pairs(len(q), len(k), causal=causal, key_mask=key_mask)
+    return (masked_softmax(scores, allowed) @ v_f).astype(v.dtype)
+
+
+def shared_qk_attention_reference(
+    qk: Float[Array, "length d_head"],
+    v: Float[Array, "length d_value"],
+    *,
+    causal: bool,
+    key_mask: Bool[Array, "length"] | None = None,
+) -> Float[Array, "length d_value"]:
+    r"""The definition of :func:`efftx.attention.shared_qk_attention`, through the L × L matrix."""
+    check_shared_qk(qk, v, key_mask)
+    queries, values = at_least_float32(qk), at_least_float32(v)
+    allowed = allowed_pairs(len(qk), len(qk), causal=causal, key_mask=key_mask)
+    return shared_qk_over(allowed, queries, values, key_mask).astype(v.dtype)
+
+
+def shared_qk_over(allowed, qk, v, key_mask=None):
+    """Shared-QK attention over the allowed pairs: itself only where nothing else is allowed."""
+    others = allowed & ~jnp.eye(len(qk), dtype=bool)
+    weights = masked_softmax(qk @ unit_keys(qk).T, others)
+    attended = jnp.where(others.any(1)[:, None], weights @ v, v)
+    return attended if key_mask is None else jnp.where(key_mask[:, None], attended, 0)
+
+
+def allowed_pairs(n_queries: int, n_keys: int, *, causal: bool, key_mask=None):
+    """Boolean (n_queries, n_keys): which key each query may attend to."""
+    allowed = jnp.ones((n_queries, n_keys), bool)
+    if causal:
+        allowed = jnp.tril(allowed)
+    return allowed if key_mask is None else allowed & key_mask
+
+
+def masked_softmax(scores, allowed):
+    """Softmax over the allowed entries of each row; a row with none is all 0, not NaN."""
+    # A finite filler: with -inf an empty row's gradient would be NaN.
+    filled = jnp.where(allowed, scores, jnp.finfo(scores.dtype).min)
+    return jnp.where(allowed, jax.nn.softmax(filled, axis=-1), 0)
+
+
+def unit_keys(qk):
+    """The keys k = q / ‖q‖ of shared QK; a zero vector stays zero."""
+    norm_squared = (qk * qk).sum(-1, keepdims=True)
+    return qk / jnp.sqrt(jnp.where(norm_squared > 0, norm_squared, 1))
+
+
+def at_least_float32(x):
+    """bfloat16 and float16 become float32; float32 and float64 stay."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def check_attention(q, k, v, causal, key_mask) -> None:
+    """Bad input to attention with separate queries and keys raises ValueError."""
+    check_vectors(q=q, k=k, v=v)
+    check_same_width(q=q, k=k)
+    check_same_length(k=k, v=v)
+    if causal:
+        check_same_length(q=q, k=k)
+    check_key_mask(key_mask, len(k))
+
+
+def check_shared_qk(qk, v, key_mask) -> None:
+    """Bad input to attention with shared queries and keys raises ValueError."""
+    check_vectors(qk=qk, v=v)
+    check_same_length(qk=qk, v=v)
+    check_key_mask(key_mask, len(qk))
