@@ -1,0 +1,70 @@
+# The course in a few commands. Python 3.11 or newer with venv, and make, are all they need.
+# Written for GNU make 3.81 (macOS) and newer.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+TOOL  := $(BIN)/python -m tools
+TEST  := $(BIN)/python -m pytest -q
+
+# The 2 cores of a small machine; `make test WORKERS=8` on a larger one.
+WORKERS := 2
+# The newest Python that runs: a pyenv shim may stand in the PATH and still refuse to start.
+PYTHON := python3.13 python3.12 python3.11 python3
+FITS   := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+# Root needs --allow-root; without a display JupyterLab prints its address instead of opening it.
+LAB_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
+  $(shell [ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
+
+export JUPYTER_PREFER_ENV_PATH := 1
+.DEFAULT_GOAL := help
+.PHONY: help lab test chapters notebooks bench lint badges
+
+help: ## show this list
+	@echo "Efficient Transformers, a course that you can run. The commands:"; echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+
+lab: $(READY) ## open the course in JupyterLab
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --log-level=WARN $(LAB_FLAGS) \
+	  --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
+
+test: $(READY) ## run everything: unit tests, notebooks, and the course in a real browser
+	@$(TEST) -n $(WORKERS) --dist loadscope tests --ignore=tests/bad_input \
+	  --jaxtyping-packages=efftx,beartype.beartype
+	@$(TEST) tests/bad_input # without the shape checks: they would speak before efftx does
+	@$(TEST) -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=120 chapters solutions
+
+chapters: $(READY) ## run every chapter without a browser: seconds, memory, claims
+	@$(TOOL).chapters
+
+notebooks: $(READY) ## build chapters, exercises and solutions from source/ (ARGS="--only 08 --all")
+	@$(TOOL).notebooks $(ARGS)
+
+bench: $(READY) ## measure side by side; results go to benchmarks/results/
+	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+lint: $(READY) ## check the style of package, sources, tools and tests
+	@$(BIN)/ruff check && $(BIN)/ruff format --check
+
+badges: $(READY) ## write the repository's address into the course (REPO=owner/name)
+	@$(TOOL).badges "$(REPO)"
+
+# Everything is installed once, and again only when what is asked for changes.
+$(READY): requirements.txt pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  found=; for python in $(PYTHON); do \
+	    if $$python -c '$(FITS)' 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "The course needs Python 3.11 or newer with venv (tried: $(PYTHON))."; \
+	    echo "Install it (on Debian and Ubuntu: apt install python3-venv), or name yours: make lab PYTHON=/path/to/python3"; \
+	    exit 1; \
+	  fi; \
+	  echo "Creating $(VENV) with $$($$found --version) ..."; $$found -m venv --clear $(VENV); }
+	@echo "Installing what the course needs; this takes a few minutes, once ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@# JupyterLab would ask for news on its first start: the course needs no network to run.
+	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements
+	@touch $@

@@ -1,0 +1,1 @@
+"""The course's workshop: builds, runs and addresses the notebooks, which know nothing of it."""
