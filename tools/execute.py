@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 DEAD_WIDGET = "Run this cell to get the widget."
 PROGRESS_BAR = re.compile(r"\d+%\|")
 # Runs last, in the kernel: only there is the peak of the kernel's own memory known.
@@ -33,7 +35,8 @@ def run(notebook: NotebookNode, folder: Path, on_cell: Callable[[int], None] | N
     """Execute `notebook` in place with `folder` as its working directory.
 
     Returns seconds (whole ones, a kernel's start included), peak_mb (resident memory of the
-    kernel), device and versions. Raises nbclient's `CellExecutionError` where a cell fails.
+    kernel), device and versions. Raises nbclient's `CellExecutionError` where a cell fails, or
+    what a widget calls.
     """
     notebook.cells.append(new_code_cell(PROBE))
     client = NotebookClient(
@@ -42,7 +45,6 @@ def run(notebook: NotebookNode, folder: Path, on_cell: Callable[[int], None] | N
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
-        store_widget_state=False,
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # it warns of the loopback at every start
         on_cell_executed=lambda cell, cell_index, **_: on_cell and on_cell(cell_index),
@@ -52,8 +54,19 @@ def run(notebook: NotebookNode, folder: Path, on_cell: Callable[[int], None] | N
         client.execute()
     finally:
         probe = notebook.cells.pop()
+    _refuse_failed_widgets(notebook)
     seconds = round(time.perf_counter() - started)
     return {"seconds": seconds, **json.loads(probe.outputs[0].text)}
+
+
+def _refuse_failed_widgets(notebook: NotebookNode) -> None:
+    """An Output widget swallows what its function raises: nbclient finds it in the state alone."""
+    widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for widget in widgets.values():
+        for output in widget["state"].get("outputs", []):
+            if output["output_type"] == "error":
+                trace = "\n".join(["In a widget:", *output["traceback"]])
+                raise CellExecutionError(trace, output["ename"], output["evalue"])
 
 
 def tidy(notebook: NotebookNode) -> None:

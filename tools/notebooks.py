@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import nbformat
+from nbclient.exceptions import CellExecutionError
 
 from tools import build, execute
 from tools.course import Chapter, Course, load, update_readme
@@ -73,7 +74,10 @@ def main() -> None:
     options.add_argument("--no-run", action="store_true", help="rewrite cells, execute nothing")
     options.add_argument("--only", default="", metavar="NN", help="chapters that start with NN")
     chosen = options.parse_args()
-    update_all(load(), run=not chosen.no_run, force=chosen.all, only=chosen.only)
+    try:
+        update_all(load(), run=not chosen.no_run, force=chosen.all, only=chosen.only)
+    except CellExecutionError as error:
+        sys.exit(f"{error}\nmake notebooks: this cell failed, so its notebook was left as it was")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ MAX_BYTES = 500_000
 MAX_CODE_CELLS = 40
 DATA_URI = re.compile(r"data:[\w/+.;-]+,[\w+/=%-]+")
 NOT_FOR_READERS = {
-    "an absolute path": re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt|srv)/\w|\b[A-Z]:\\\w"),
+    "an absolute path": re.compile(
+        r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt|srv)/\w|\b[A-Z]:\\\w"
+    ),
     "a memory address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "terminal colours": re.compile("\x1b\\["),
 }
@@ -115,9 +117,7 @@ def images_without_words(notebook: NotebookNode) -> list[str]:
 
 def dead_links(course: Course, page: Path, texts: list[str]) -> list[str]:
     """Relative links that lead nowhere; chapters in preparation are allowed."""
-    planned = {
-        course.notebook(kind, chapter.stem) for kind in KINDS for chapter in course.chapters
-    }
+    planned = {course.notebook(kind, chapter.stem) for kind in KINDS for chapter in course.chapters}
     links = [link for text in texts for p in (MARKDOWN_LINK, HTML_LINK) for link in p.findall(text)]
     relative = [link for link in links if not re.match(r"[a-z]+:|#", link)]
     targets = {link: (page.parent / link.split("#")[0]).resolve() for link in relative}
@@ -131,7 +131,9 @@ def dead_links(course: Course, page: Path, texts: list[str]) -> list[str]:
 def setup_cells(notebook: NotebookNode) -> list[str]:
     """One set-up cell, before all other code."""
     tags = ["setup" in cell.metadata.get("tags", []) for cell in code_cells(notebook)]
-    return [] if tags.count(True) == 1 and tags[0] else ["not one set-up cell before all other code"]
+    return (
+        [] if tags.count(True) == 1 and tags[0] else ["not one set-up cell before all other code"]
+    )
 
 
 EVERYWHERE = [wrong_format, too_large, errors, run_to_run_noise, images_without_words, setup_cells]

@@ -101,6 +101,14 @@ def test_make_chapters_counts_claims_and_finds_failures(course, chapter, edit, c
     assert "assert total == 43" in printed
 
 
+def test_a_failing_widget_fails_the_chapter(course, chapter, edit, capsys):
+    widget = "import ipywidgets\nipywidgets.interact(lambda x: 1 / x, x=(-1, 1))"
+    edit("chapters", "def double(x)", f"{widget}\n\ndef double(x)")
+    update(course, "chapters", chapter, run=False, force=False)
+    assert not chapters.run_chapter(course, chapter)
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
 def test_badges_reach_every_page_without_an_execution(course):
     update_all(course, run=False)
     assert "make badges" in (course.root / "README.md").read_text()
