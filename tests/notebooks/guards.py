@@ -9,15 +9,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from tools.build import KINDS, is_executed
-from tools.course import Course
+from tools.course import ROOT, Course
 
 MAX_BYTES = 500_000
 MAX_CODE_CELLS = 40
 DATA_URI = re.compile(r"data:[\w/+.;-]+,[\w+/=%-]+")
+ABSOLUTE = r"(?<![\w.])/(?:home|Users|root|tmp|mnt|opt|srv)/\w|site-packages|\b[A-Z]:\\\w"
 NOT_FOR_READERS = {
-    "an absolute path": re.compile(
-        r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt|srv)/\w|\b[A-Z]:\\\w"
-    ),
+    "an absolute path": re.compile(f"{ABSOLUTE}|{re.escape(str(ROOT))}"),
     "a memory address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "terminal colours": re.compile("\x1b\\["),
 }
@@ -131,9 +130,8 @@ def dead_links(course: Course, page: Path, texts: list[str]) -> list[str]:
 def setup_cells(notebook: NotebookNode) -> list[str]:
     """One set-up cell, before all other code."""
     tags = ["setup" in cell.metadata.get("tags", []) for cell in code_cells(notebook)]
-    return (
-        [] if tags.count(True) == 1 and tags[0] else ["not one set-up cell before all other code"]
-    )
+    alone_and_first = tags.count(True) == 1 and tags[0]
+    return [] if alone_and_first else ["not one set-up cell before all other code"]
 
 
 EVERYWHERE = [wrong_format, too_large, errors, run_to_run_noise, images_without_words, setup_cells]

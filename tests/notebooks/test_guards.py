@@ -5,7 +5,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from tests.notebooks import guards
 from tools.build import METADATA
-from tools.course import load
+from tools.course import ROOT, load
 
 FIGURE = '<figure><img src="data:image/png;base64,QUJD" alt="A curve"></figure>'
 
@@ -51,6 +51,7 @@ BROKEN = {
     "an error": lambda n: output(n, new_output("error", ename="E", evalue="v", traceback=[])),
     "a warning": lambda n: output(n, new_output("stream", name="stderr", text="Warning")),
     "an absolute path": lambda n: text(n, "saved to /home/ada/figure.png"),
+    "a path of the clone": lambda n: text(n, f"read {ROOT}/efftx"),
     "a path in the source": lambda n: prose(n, r" see C:\Users\ada"),
     "an address": lambda n: text(n, "<object at 0x7f3a2b1c4d5e>"),
     "colours": lambda n: text(n, "\x1b[31mred\x1b[0m"),
@@ -87,7 +88,7 @@ def test_an_executed_exercise_is_found_out():
 
 def test_data_in_an_image_is_no_path():
     notebook = sound()
-    output(notebook, show(text_html='<img src="data:image/png;base64,QU/root/QU" alt="A curve">'))
+    output(notebook, show(text_html='<img src="data:image/png;base64,QU/home/QU" alt="A curve">'))
     assert complaints(notebook) == []
 
 
