@@ -1,8 +1,8 @@
 """efftx: Efficient Transformers as a course that you can run.
 
-The rooms follow the talk's outline. ``attention`` (time), ``memory`` and ``sparsity`` hold techniques
-as functions of arrays and know nothing of each other; ``models`` composes them; ``training`` drives
-models; ``plots`` and ``check`` serve the notebooks.
+The rooms follow the talk's outline. ``attention`` (time), ``memory`` and ``sparsity`` hold
+techniques as functions of arrays and know nothing of each other; ``models`` composes them;
+``training`` drives models; ``plots`` and ``check`` serve the notebooks.
 
 Glossary: the same letters and names stand in the text, the docstrings, the einsums and the tests.
 

@@ -1,11 +1,35 @@
-"""Attention: exact through the whole matrix, exact without it, and by locality-sensitive hashing."""
+"""Attention: exact through the whole matrix, exact block by block, and by hashing.
+
+Everything is a function of one head's (length, d) arrays; ``map_heads`` takes it to all heads.
+"""
 
 from efftx.attention.blocked import blocked_attention, shared_qk_attention
-from efftx.attention.full import full_attention, shared_qk_attention_reference
+from efftx.attention.chunks import sort_by_bucket
+from efftx.attention.full import full_attention, shared_qk_attention_reference, unit_keys
+from efftx.attention.hashing import (
+    collision_probability,
+    default_n_buckets,
+    factor_buckets,
+    hash_vectors,
+    random_rotations,
+)
+from efftx.attention.heads import map_heads
+from efftx.attention.lsh import lsh_attention, lsh_attention_reference, reach_count
 
 __all__ = [
     "blocked_attention",
+    "collision_probability",
+    "default_n_buckets",
+    "factor_buckets",
     "full_attention",
+    "hash_vectors",
+    "lsh_attention",
+    "lsh_attention_reference",
+    "map_heads",
+    "random_rotations",
+    "reach_count",
     "shared_qk_attention",
     "shared_qk_attention_reference",
+    "sort_by_bucket",
+    "unit_keys",
 ]

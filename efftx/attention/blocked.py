@@ -1,9 +1,10 @@
 """Exact attention without the L × L matrix: block by block, with an online softmax.
 
-The softmax of a row needs its maximum and its sum, and both can be carried from block to block: when
-a block brings a larger maximum, what has been summed so far is rescaled. Only the sums are kept. The
-backward pass rebuilds each block's weights from the row's log-sum-exp, so nothing of size L² exists
-there either. Sources: Milakov & Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135.
+The softmax of a row needs its maximum and its sum, and both can be carried from block to block:
+when a block brings a larger maximum, what has been summed so far is rescaled. Only the sums are
+kept. The backward pass rebuilds each block's weights from the row's log-sum-exp, so nothing of size
+L² exists there either.
+Sources: Milakov & Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135.
 """
 
 from functools import partial
@@ -30,17 +31,17 @@ def blocked_attention(
 ) -> Float[Array, "length d_value"]:
     r"""The same as :func:`efftx.attention.full_attention` in O(L) memory, forward and backward.
 
-    Scores exist for one (block_len, block_len) block at a time; with ``causal`` the blocks above the
-    diagonal are skipped. Lengths need not be multiples of ``block_len``.
+    Scores exist for one (block_len, block_len) block at a time; with ``causal`` the blocks above
+    the diagonal are skipped. Lengths need not be multiples of ``block_len``.
 
     Raises ValueError for wrong ranks, widths, lengths or dtypes and for block_len < 1.
     Source: Dao et al. 2022, arXiv 2205.14135, algorithm 1.
     """
     check_attention(q, k, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule = _Rule(causal=causal, self_allowed=True, block_len=block_len)
-    scaled = at_least_float32(q) / jnp.sqrt(q.shape[1])
-    out, _ = _attend(rule, scaled, at_least_float32(k), at_least_float32(v), _mask(key_mask, k))
+    rule = _Rule(causal, self_allowed=True, block_len=min(block_len, max(len(q), len(k))))
+    q_f, k_f, v_f = map(at_least_float32, (q, k, v))
+    out, _ = _attend_jit(rule, q_f / jnp.sqrt(q.shape[1]), k_f, v_f, _mask(key_mask, k))
     return out.astype(v.dtype)
 
 
@@ -54,10 +55,10 @@ def shared_qk_attention(
 ) -> Float[Array, "length d_value"]:
     r"""Attention of one head whose queries are also its keys, scores q·k/‖k‖, in O(L) memory.
 
-    A query is always most similar to itself, so a position attends to itself only where nothing else
-    is allowed (the first position of a causal sequence). A position is query and key at once: where
-    ``key_mask`` is False it is padding, neither read nor written, and its output is 0. This is what
-    :func:`efftx.attention.lsh_attention` approximates, and "Full" in the Reformer's Table 2.
+    A query is always most similar to itself, so a position attends to itself only where nothing
+    else is allowed (the first position of a causal sequence). A position is query and key at once:
+    where ``key_mask`` is False it is padding, neither read nor written, and its output is 0. This
+    is what :func:`efftx.attention.lsh_attention` approximates, and Table 2's "Full".
 
     Raises ValueError for wrong ranks, lengths or dtypes and for block_len < 1.
     Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 2.
@@ -65,8 +66,8 @@ def shared_qk_attention(
     check_shared_qk(qk, v, key_mask)
     check_positive(block_len=block_len)
     queries, values = at_least_float32(qk), at_least_float32(v)
-    rule, mask = _Rule(causal=causal, self_allowed=False, block_len=block_len), _mask(key_mask, qk)
-    out, lse = _attend(rule, queries, unit_keys(queries), values, mask)
+    rule, mask = _Rule(causal, False, min(block_len, len(qk))), _mask(key_mask, qk)
+    out, lse = _attend_jit(rule, queries, unit_keys(queries), values, mask)
     out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
     return jnp.where(mask[:, None], out, 0).astype(v.dtype)
 
@@ -142,7 +143,8 @@ def _attend_backward(rule: _Rule, kept, cotangents):
             return g_q.at[i].add(g_s @ k_j), g_k + g_s.T @ q_i, g_v + p.T @ g_i
 
         start = (g_q, jnp.zeros_like(k_j), jnp.zeros_like(v_j))
-        g_q, *g_keys = lax.fori_loop(j if rule.causal else 0, n_query_blocks, add_query_block, start)
+        first = j if rule.causal else 0
+        g_q, *g_keys = lax.fori_loop(first, n_query_blocks, add_query_block, start)
         return g_q, g_keys
 
     g_q, (g_k, g_v) = lax.scan(
@@ -150,8 +152,9 @@ def _attend_backward(rule: _Rule, kept, cotangents):
         jnp.zeros_like(query_blocks[0]),
         (jnp.arange(len(key_blocks[0])), *key_blocks),
     )
-    restore = lambda blocks, x: blocks.reshape(-1, x.shape[1])[: len(x)]  # noqa: E731
-    return restore(g_q, q), restore(g_k, k), restore(g_v, v), None
+    whole = (g.reshape(-1, x.shape[1])[: len(x)] for g, x in ((g_q, q), (g_k, k), (g_v, v)))
+    return *whole, None
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
+_attend_jit = jax.jit(_attend, static_argnums=0)  # a call outside jit compiles only once

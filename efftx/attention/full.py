@@ -1,4 +1,4 @@
-"""Exact attention through the whole L × L matrix: the references that everything else is held to."""
+"""Exact attention through the whole L × L matrix: the references that the others are held to."""
 
 import jax
 import jax.numpy as jnp

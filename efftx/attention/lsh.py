@@ -1,0 +1,184 @@
+"""LSH attention: each query attends only to keys that a hash puts into the same bucket."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from efftx.attention.blocked import shared_qk_attention
+from efftx.attention.chunks import Rule, attend_in_chunks
+from efftx.attention.full import at_least_float32, check_shared_qk, masked_softmax, unit_keys
+from efftx.attention.hashing import (
+    default_n_buckets,
+    factor_buckets,
+    hash_vectors,
+    random_rotations,
+)
+from efftx.validation import check_choice, check_positive, describe, require
+
+SEMANTICS = ("paper", "trax")
+
+
+def lsh_attention(
+    qk: Float[Array, "length d_head"],
+    v: Float[Array, "length d_value"],
+    *,
+    key: Key[Array, ""] | None = None,
+    n_buckets: int | None = None,
+    n_hashes: int = 1,
+    chunk_len: int = 64,
+    causal: bool = True,
+    key_mask: Bool[Array, "length"] | None = None,
+    buckets: Int[Array, "n_hashes length"] | None = None,
+    return_buckets: bool = False,
+    full_below: int = 0,
+    semantics: str = "paper",
+) -> Float[Array, "length d_value"] | tuple:
+    r"""Attention of one head among the vectors that hash into the same buckets.
+
+    In each of n_hashes rounds the vectors are hashed, sorted by (bucket, position) and cut into
+    chunks of m = chunk_len. Query i reaches key j where both share the bucket and j's chunk is i's
+    own or the one before (and j < i, if causal). With P_i the union of what the rounds reach,
+
+        o_i = Σ_{j ∈ P_i} exp(q_i·k_j) v_j / Σ_{j ∈ P_i} exp(q_i·k_j),    k_j = q_j / ‖q_j‖,
+
+    and o_i = v_i where P_i is empty: a position attends to itself only as a last resort.
+
+    Time O(n_hashes · L · m), memory O(L·d) forward and backward. Any length ≥ 1. Computed in at
+    least float32; the result has v's dtype. Buckets are integers: no gradient runs through them.
+
+    key_mask     True for positions that take part; others are padding: no slot, output 0.
+    buckets      replays these, in the form of ``hash_vectors``, instead of hashing with ``key``.
+                 Under jit their values cannot be checked; they must lie in [0, n_buckets).
+    n_buckets    even; by default 2·⌈L/m⌉ rounded up to a number that factors well.
+    full_below   lengths below this use exact ``shared_qk_attention``, which is then faster; never
+                 with ``buckets``. The buckets that ``return_buckets`` returns are None then.
+    semantics    "paper", or "trax": what trax and Hugging Face compute. There a query attends to
+                 all of its two chunks whatever the buckets, a pair found in several rounds counts
+                 several times, and the first chunk looks back to the last.
+
+    Returns the output, or (output, buckets) with ``return_buckets``. Raises ValueError for bad
+    input, before anything is compiled.
+    Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 2 and appendix A.
+    """
+    check_shared_qk(qk, v, key_mask)
+    check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
+    check_choice("semantics", semantics, SEMANTICS)
+    require(
+        key is not None or buckets is not None,
+        "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay.",
+    )
+    length, d_head = qk.shape
+    if length < full_below and buckets is None:
+        exact = shared_qk_attention(qk, v, causal=causal, key_mask=key_mask)
+        return (exact, None) if return_buckets else exact
+    if n_buckets is None:
+        n_buckets = default_n_buckets(length, chunk_len)
+    if buckets is None:
+        buckets = hash_vectors(qk, random_rotations(key, d_head, n_buckets, n_hashes))
+    else:
+        check_buckets(buckets, n_hashes, length, n_buckets)
+    rule = Rule(n_buckets, chunk_len, causal, paper=semantics == "paper")
+    out = _attend(rule, qk, v, buckets.astype(jnp.int32), key_mask)
+    return (out, buckets) if return_buckets else out
+
+
+@partial(jax.jit, static_argnames="rule")
+def _attend(rule: Rule, qk, v, buckets, key_mask):
+    mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
+    queries, values = at_least_float32(qk), at_least_float32(v)
+    out, lse = attend_in_chunks(rule, queries, values, buckets, mask)
+    out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
+    return jnp.where(mask[:, None], out, 0).astype(v.dtype)
+
+
+def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
+    """Buckets to replay have the form of ``hash_vectors``; values are checked where concrete."""
+    factor_buckets(n_buckets)  # even, at least 2
+    require(
+        hasattr(buckets, "shape") and jnp.issubdtype(buckets.dtype, jnp.integer),
+        f"buckets must be integers, as hash_vectors returns them; got {describe(buckets)}.",
+    )
+    require(
+        buckets.shape == (n_hashes, length),
+        f"buckets must have shape (n_hashes, length) = ({n_hashes}, {length}); "
+        f"got {describe(buckets)}.",
+    )
+    if isinstance(buckets, jax.Array) and not _is_concrete(buckets):
+        return
+    values = np.asarray(buckets)
+    require(
+        bool(((values >= 0) & (values < n_buckets)).all()),
+        f"buckets must lie in [0, n_buckets) = [0, {n_buckets}); "
+        f"got values from {values.min()} to {values.max()}.",
+    )
+
+
+def _is_concrete(array: jax.Array) -> bool:
+    """Whether the values are known: under jit, grad or vmap only shape and dtype are."""
+    try:
+        np.asarray(array)
+    except jax.errors.TracerArrayConversionError:
+        return False
+    return True
+
+
+def lsh_attention_reference(
+    qk: Float[Array, "length d_head"],
+    v: Float[Array, "length d_value"],
+    buckets: Int[Array, "n_hashes length"],
+    *,
+    chunk_len: int = 64,
+    causal: bool = True,
+    key_mask: Bool[Array, "length"] | None = None,
+    semantics: str = "paper",
+) -> Float[Array, "length d_value"]:
+    r"""What :func:`lsh_attention` computes with these buckets, through the whole L × L matrix.
+
+    The weight of a pair is n_ij·exp(q_i·k_j), where n_ij counts the rounds that reach it: at most 1
+    in the paper's union, the plain count under trax.
+    """
+    check_shared_qk(qk, v, key_mask)
+    queries, values = at_least_float32(qk), at_least_float32(v)
+    count = reach_count(
+        buckets, chunk_len=chunk_len, causal=causal, key_mask=key_mask, semantics=semantics
+    )
+    if semantics == "paper":
+        count = jnp.minimum(count, 1)
+    log_count = jnp.log(jnp.maximum(count, 1).astype(queries.dtype))
+    scores = queries @ unit_keys(queries).T + log_count
+    weights = masked_softmax(scores, count > 0)
+    out = jnp.where((count > 0).any(1)[:, None], weights @ values, values)
+    return (out if key_mask is None else jnp.where(key_mask[:, None], out, 0)).astype(v.dtype)
+
+
+def reach_count(
+    buckets: Int[Array, "n_hashes length"],
+    *,
+    chunk_len: int,
+    causal: bool = True,
+    key_mask: Bool[Array, "length"] | None = None,
+    semantics: str = "paper",
+) -> Int[Array, "length length"]:
+    """In how many rounds query i reaches key j ≠ i (N_ij of the paper, where not zero)."""
+    length = buckets.shape[1]
+    valid = jnp.ones(length, bool) if key_mask is None else key_mask
+    position = jnp.arange(length)
+    n_chunks = jnp.maximum(-(-valid.sum() // chunk_len), 1)
+    pairs = valid[:, None] & valid & (position[:, None] != position)
+    if causal:
+        pairs &= position < position[:, None]
+    count = jnp.zeros((length, length), jnp.int32)
+    for bucket in buckets:
+        order = jnp.lexsort((position, bucket, ~valid))
+        chunk = jnp.zeros_like(position).at[order].set(position // chunk_len)
+        back = chunk[:, None] - chunk
+        if semantics == "paper":
+            same_bucket = bucket[:, None] == bucket
+            count += pairs & same_bucket & ((back == 0) | (back == 1))
+        else:
+            own, before = back == 0, back % n_chunks == 1 % n_chunks
+            count += (pairs & own).astype(jnp.int32) + (pairs & before)
+    return count
