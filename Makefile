@@ -26,7 +26,9 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 
 lab: $(READY) ## open the course in JupyterLab
-	@$(BIN)/jupyter lab --ip=127.0.0.1 --log-level=WARN $(LAB_FLAGS) \
+	@echo "JupyterLab is starting. Ctrl-C in this window stops it."
+	@$(BIN)/jupyter lab --ip=127.0.0.1 $(LAB_FLAGS) \
+	  --LabApp.log_level=WARN --ServerApp.log_level=WARN \
 	  --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
 
 test: $(READY) ## run everything: unit tests, notebooks, and the course in a real browser
@@ -66,5 +68,6 @@ $(READY): requirements.txt pyproject.toml
 	@echo "Installing what the course needs; this takes a few minutes, once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@# JupyterLab would ask for news on its first start: the course needs no network to run.
-	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements
+	@$(BIN)/jupyter labextension disable --log-level=ERROR \
+	  @jupyterlab/apputils-extension:announcements
 	@touch $@

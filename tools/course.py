@@ -49,18 +49,19 @@ def load(root: Path = ROOT) -> Course:
 
 def course_map(course: Course, folder: str = "") -> str:
     """The table of chapters, with links as they are written in a page of `folder`."""
-    rows = [_row(course, chapter, "" if folder == "" else "../") for chapter in course.chapters]
+    up = "../" if folder else ""
+    rows = [_row(course, chapter, up) for chapter in course.chapters]
     return "\n".join(["| | Chapter | What you will do | Practice |", "|---|---|---|---|", *rows])
 
 
 def _row(course: Course, chapter: Chapter, up: str) -> str:
-    title, practice = f"{chapter.title} (in preparation)", ""
+    title, practice = f"**{chapter.title}** (in preparation)", ""
     if course.source("chapters", chapter.stem).exists():
-        title = f"[{chapter.title}]({up}chapters/{chapter.stem}.ipynb)"
+        title = f"**[{chapter.title}]({up}chapters/{chapter.stem}.ipynb)**"
     if course.source("exercises", chapter.stem).exists():
         places = (("exercise", "exercises"), ("solution", "solutions"))
         practice = " · ".join(f"[{word}]({up}{kind}/{chapter.stem}.ipynb)" for word, kind in places)
-    columns = (chapter.number, f"**{title}** <br> {chapter.pillar}", chapter.promise, practice)
+    columns = (chapter.number, f"{title} <br> *{chapter.pillar}*", chapter.promise, practice)
     return f"| {' | '.join(columns)} |"
 
 

@@ -58,7 +58,7 @@ def test_course_map_links_what_is_there(course, chapter):
     page = source_of(build.build(course, "chapters", chapter, None))
     assert "[LSH attention](../chapters/08_lsh_attention.ipynb)" in page
     assert "[exercise](../exercises/08_lsh_attention.ipynb)" in page
-    assert "Hashing (in preparation)" in page
+    assert "**Hashing** (in preparation)" in page
 
 
 def test_measurement_stands_at_the_top(course, chapter):
