@@ -5,7 +5,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOL  := $(BIN)/python -m tools
-TEST  := $(BIN)/python -m pytest -q
+TEST  := $(BIN)/python -m pytest -q -rs
 
 # The 2 cores of a small machine; `make test WORKERS=8` on a larger one.
 WORKERS := 2
