@@ -1,0 +1,48 @@
+"""One way to make a figure and one way to show it, so that all of them look and read alike."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import matplotlib
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("efftx.mplstyle")
+DOTS_PER_INCH = 144
+PAGE_WIDTH = 9.0  # inches; a full-width figure, and 864 px on the page
+
+
+def new_figure(width: float = PAGE_WIDTH, height: float = 3.5, **subplots):
+    """A figure in the course's style and its axes, as from ``plt.subplots``; sizes in inches."""
+    with matplotlib.style.context(STYLE):
+        figure = Figure(figsize=(width, height))
+        return figure, figure.subplots(**subplots)
+
+
+def show(figure: Figure, caption: str) -> None:
+    """Display the figure with its caption, which is also its alternative text.
+
+    The caption says what can be seen, so that a reader who cannot see it misses nothing. JupyterLab
+    ignores alternative text on plain image outputs; an <img> keeps it.
+    """
+    picture = base64.b64encode(png(figure)).decode()
+    width = round(96 * figure.get_figwidth())
+    text = html.escape(caption, quote=True)
+    display(
+        HTML(
+            '<figure style="margin: 0.5em 0">'
+            f'<img src="data:image/png;base64,{picture}" alt="{text}" '
+            f'style="width: {width}px; max-width: 100%; height: auto">'
+            f'<figcaption style="max-width: {width}px"><em>{text}</em></figcaption></figure>'
+        )
+    )
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    with matplotlib.style.context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
