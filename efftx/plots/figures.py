@@ -1,24 +1,28 @@
-"""One way to make a figure and one way to show it, so that all of them look and read alike."""
+"""One way to make a figure and one way to show it, so that all of them look and read alike.
+
+Importing this sets matplotlib's style: titles and legends read it when they are made.
+"""
 
 import base64
 import html
 import io
 from pathlib import Path
 
-import matplotlib
 from IPython.display import HTML, display
+from matplotlib import style
 from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("efftx.mplstyle")
 DOTS_PER_INCH = 144
 PAGE_WIDTH = 9.0  # inches; a full-width figure, and 864 px on the page
 
+style.use(STYLE)
+
 
 def new_figure(width: float = PAGE_WIDTH, height: float = 3.5, **subplots):
     """A figure in the course's style and its axes, as from ``plt.subplots``; sizes in inches."""
-    with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(width, height))
-        return figure, figure.subplots(**subplots)
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(**subplots)
 
 
 def show(figure: Figure, caption: str) -> None:
@@ -43,6 +47,5 @@ def show(figure: Figure, caption: str) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    with matplotlib.style.context(STYLE):
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
