@@ -19,7 +19,7 @@ PAGE_WIDTH = 9.0  # inches; a full-width figure, and 864 px on the page
 style.use(STYLE)
 
 
-def new_figure(width: float = PAGE_WIDTH, height: float = 3.5, **subplots):
+def new_figure(width: float | int = PAGE_WIDTH, height: float | int = 3.5, **subplots):
     """A figure in the course's style and its axes, as from ``plt.subplots``; sizes in inches."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(**subplots)
