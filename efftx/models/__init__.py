@@ -1,0 +1,1 @@
+"""Models: compositions of the techniques in ``attention``, ``memory`` and ``sparsity``."""

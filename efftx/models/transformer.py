@@ -1,0 +1,138 @@
+"""A decoder-only Transformer: tokens in, a score for every possible next token out.
+
+The whole model is `LanguageModel.__call__`: embed, go through the blocks, read out. A block is two
+*branches*, attention and feed-forward, each behind its own layer norm; a *residual* says how the
+branches of all blocks are strung together. Both the parts of the branches and the residual can be
+exchanged: a Reformer is this composition with other attention and another residual.
+
+The parts of all blocks are stacked along a leading axis of size n_layers, so that going through
+the depth is one ``lax.scan``, compiled once. A model takes one example; ``jax.vmap`` maps it.
+
+Sources: Vaswani et al. 2017, arXiv 1706.03762; layer norm inside the branch as in GPT-2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Key
+
+from efftx.models.layers import (
+    Embedding,
+    LayerNorm,
+    Logits,
+    OptionalKey,
+    Readout,
+    Sizes,
+    Stream,
+    Tokens,
+    full,
+    init_attention,
+    init_embedding,
+    init_feed_forward,
+    init_norm,
+    init_readout,
+    shared,
+)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LanguageModel:
+    """Scores every next token: ``model(tokens) -> logits``."""
+
+    embedding: Embedding
+    blocks: "Block"  # all of them: each array has a leading axis of size n_layers
+    readout: Readout
+    residual: Callable = field(metadata={"static": True})  # (blocks, x, keys) -> x
+
+    def __call__(self, tokens: Tokens, key: OptionalKey = None) -> Logits:
+        """The logits of the token that follows each position.
+
+        ``key`` is for parts that draw random numbers; those of the plain Transformer draw none.
+        Raises ValueError unless the tokens are a vector of 1 to max_len integers, and where their
+        values are known (not under a trace) unless they lie in the vocabulary.
+        """
+        x = self.embedding(tokens)
+        x = self.residual(self.blocks, x, branch_keys(key, self.n_layers))
+        return self.readout(x)
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks.attention.norm.scale)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Block:
+    """Attention lets the positions exchange information; then each position works on its own."""
+
+    attention: "Branch"
+    feed_forward: "Branch"
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Branch:
+    """``layer(norm(x))``: what a residual adds to its stream."""
+
+    norm: LayerNorm
+    layer: Callable  # Attention, FeedForward or what takes their place
+
+    def __call__(self, x: Stream, key: OptionalKey = None) -> Stream:
+        return self.layer(self.norm(x), key)
+
+
+def plain_residual(blocks: Block, x: Stream, keys) -> Stream:
+    """x ← x + Attention(x), then x ← x + FeedForward(x), block after block.
+
+    Its gradient keeps the activations of every block: the memory that reversible layers save.
+    """
+
+    def step(x, block_and_keys):
+        block, (attention_key, feed_forward_key) = block_and_keys
+        x = x + block.attention(x, attention_key)
+        return x + block.feed_forward(x, feed_forward_key), None
+
+    return jax.lax.scan(step, x, (blocks, keys))[0]
+
+
+def branch_keys(key: OptionalKey, n_layers: int):
+    """For attention and for feed-forward, a key for each layer; two times None without a key."""
+    return (None, None) if key is None else tuple(jax.random.split(key, (2, n_layers)))
+
+
+def transformer(
+    key: Key[Array, ""], sizes: Sizes, *, shared_qk: bool = False, attend: Callable | None = None
+) -> LanguageModel:
+    """A Transformer with full attention, or with shared-QK attention, or with another `attend`."""
+    attend = attend or (shared if shared_qk else full)
+    attention = partial(init_attention, n_projections=2 if shared_qk else 3, attend=attend)
+    return language_model(key, sizes, attention, init_feed_forward, plain_residual)
+
+
+def language_model(
+    key: Key[Array, ""],
+    sizes: Sizes,
+    init_attention: Callable,
+    init_feed_forward: Callable,
+    residual: Callable,
+) -> LanguageModel:
+    """The composition of parts; the branches' are made by ``init(key, sizes)``."""
+
+    def init_block(key):
+        attention_key, feed_forward_key = jax.random.split(key)
+        return Block(
+            attention=Branch(init_norm(sizes), init_attention(attention_key, sizes)),
+            feed_forward=Branch(init_norm(sizes), init_feed_forward(feed_forward_key, sizes)),
+        )
+
+    embedding_key, blocks_key, readout_key = jax.random.split(key, 3)
+    return LanguageModel(
+        embedding=init_embedding(embedding_key, sizes),
+        blocks=jax.vmap(init_block)(jax.random.split(blocks_key, sizes.n_layers)),
+        readout=init_readout(readout_key, sizes),
+        residual=residual,
+    )

@@ -1,0 +1,1 @@
+"""Training: losses, corpora, batches, the loop and its checkpoints."""

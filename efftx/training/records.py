@@ -1,0 +1,48 @@
+"""What has to stand beside a measured number for it to mean something later."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "numpy", "optax")
+
+
+def environment() -> dict:
+    """The machine and the versions, for a results file; it names no host, user or folder."""
+    return {
+        "machine": {
+            "processor": processor(),
+            "cores": usable_cores(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "device": jax.devices()[0].device_kind,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it, else what the platform module knows."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def usable_cores() -> int:
+    """Those that this process may run on, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def peak_rss_gib() -> float:
+    """The most memory that this process has had so far (Linux and macOS)."""
+    import resource  # Windows has none
+
+    bytes_each = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**30

@@ -1,0 +1,72 @@
+"""What models refuse, and that they say what came and what would be right."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from efftx.models.inspection import attention_vectors
+from efftx.models.layers import Sizes
+from efftx.models.parameters import named_parameters, with_parameters
+from efftx.models.pretrained import small_text_model
+from efftx.models.transformer import transformer
+
+SIZES = Sizes(n_layers=1, d_model=8, d_ff=8, n_heads=2, d_head=4, max_len=10, vocab=20)
+MODEL = transformer(jax.random.key(0), SIZES)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.zeros((2, 5), int), r"\(length,\) vector of integers; got int64\[2, 5\].*jax\.vmap"),
+        (np.array(3), r"vector of integers; got int64\[\]"),
+        (np.zeros(5), r"vector of integers; got float64\[5\]"),
+        (np.zeros(5, bool), r"vector of integers; got bool\[5\]"),
+        ([1, 2, 3], "vector of integers; got a list"),
+        (np.zeros(0, int), r"takes 1 to 10 tokens \(max_len\); got 0"),
+        (np.zeros(11, int), r"takes 1 to 10 tokens \(max_len\); got 11"),
+        (np.array([1, 20]), r"tokens must lie in 0 … 19 \(vocab 20\); got 1 … 20"),
+        (np.array([-1, 2]), r"got -1 … 2"),
+    ],
+)
+def test_tokens(tokens, message):
+    with pytest.raises(ValueError, match=message):
+        MODEL(tokens)
+
+
+def test_too_many_tokens_are_refused_under_a_trace_too():
+    with pytest.raises(ValueError, match="got 11"):
+        jax.jit(lambda tokens: MODEL(tokens))(jnp.zeros(11, int))
+
+
+@pytest.mark.parametrize("name", ["n_layers", "d_head", "max_len", "vocab"])
+@pytest.mark.parametrize("size", [0, -3, 2.5, "8", True])
+def test_sizes(name, size):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1; got"):
+        Sizes(**{name: size})
+
+
+def test_parameters_that_are_not_the_models():
+    arrays = {name: np.asarray(array) for name, array in named_parameters(MODEL).items()}
+    without = {name: array for name, array in arrays.items() if name != "readout.w"}
+    with pytest.raises(ValueError, match=r"no array for readout\.w"):
+        with_parameters(MODEL, without)
+    with pytest.raises(ValueError, match=r"nothing in the tree is called bias"):
+        with_parameters(MODEL, {**arrays, "bias": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"readout\.w must have shape \(8, 20\); got float32\[20"):
+        with_parameters(MODEL, {**arrays, "readout.w": arrays["readout.w"].T})
+
+
+def test_looking_inside_a_model_whose_stream_runs_otherwise():
+    def no_residual(blocks, x, keys):
+        return x
+
+    with pytest.raises(ValueError, match="this model's residual is no_residual"):
+        attention_vectors(replace(MODEL, residual=no_residual), np.zeros(5, int))
+
+
+def test_a_pretrained_model_that_does_not_exist():
+    with pytest.raises(ValueError, match="kind must be 'shared_qk' or 'plain'; got 'reformer'"):
+        small_text_model("reformer")

@@ -1,0 +1,69 @@
+"""What can be seen inside a model is what the model computes with."""
+
+import jax
+import numpy as np
+import pytest
+
+from efftx.models import inspection
+from efftx.models.layers import Sizes, blocked
+from efftx.models.transformer import LanguageModel, transformer
+
+attention_maps, attention_vectors = map(
+    jax.jit, (inspection.attention_maps, inspection.attention_vectors)
+)
+SIZES = Sizes(n_layers=2, d_model=16, d_ff=24, n_heads=3, d_head=4, max_len=40)
+TOKENS = np.frombuffer(b"to be or not to be, that is", np.uint8)
+L = len(TOKENS)
+
+
+def a_model(**kind) -> LanguageModel:
+    return transformer(jax.random.key(0), SIZES, **kind)
+
+
+def test_vectors_of_the_first_layer_are_projections_of_the_embedded_tokens():
+    model = a_model(shared_qk=True)
+    x = model.embedding(TOKENS)
+    x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    qk, v = attention_vectors(model, TOKENS)[0]
+    assert qk.shape == v.shape == (3, L, 4)
+    w_in = model.blocks.attention.layer.w_in[0]
+    np.testing.assert_allclose(qk[2], x @ w_in[:, 0, 2], atol=1e-4)
+    np.testing.assert_allclose(v[1], x @ w_in[:, 1, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "n"), [({}, 3), ({"shared_qk": True}, 2)])
+def test_later_layers_see_what_earlier_layers_wrote(kind, n):
+    vectors = attention_vectors(a_model(**kind), TOKENS)
+    assert vectors.shape == (2, n, 3, L, 4)
+    changed = TOKENS.copy()
+    changed[0] += 1  # in the first layer this changes position 0 alone, in the second all
+    difference = np.abs(attention_vectors(a_model(**kind), changed) - vectors).max(axis=(1, 2, 4))
+    assert (difference[0, 1:] == 0).all()
+    assert (difference[1] > 0).all()
+
+
+@pytest.mark.parametrize("kind", [{}, {"attend": blocked}])
+def test_maps_of_full_attention_are_the_softmax_of_its_scores(kind):
+    model = a_model(**kind)
+    maps = attention_maps(model, TOKENS)
+    for layer in range(2):
+        q, k, _ = attention_vectors(model, TOKENS)[layer]
+        scores = np.where(np.tri(L, dtype=bool), np.einsum("hid,hjd->hij", q, k) / 2, -np.inf)
+        np.testing.assert_allclose(maps[layer], jax.nn.softmax(scores, axis=-1), atol=1e-5)
+
+
+def test_maps_of_shared_qk_attention_look_at_themselves_only_as_a_last_resort():
+    maps = np.asarray(attention_maps(a_model(shared_qk=True), TOKENS))
+    assert maps.shape == (2, 3, L, L)
+    np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
+    assert (maps[..., 0, 0] == 1).all()
+    assert (maps[..., np.arange(1, L), np.arange(1, L)] == 0).all()
+    assert (maps[..., ~np.tri(L, dtype=bool)] == 0).all()
+
+
+def test_maps_reproduce_what_the_heads_return():
+    model = a_model(shared_qk=True)
+    first = jax.tree.map(lambda stacked: stacked[0], model.blocks.attention)
+    qk, v = attention_vectors(model, TOKENS)[0]
+    returned = first.layer.attend(qk, v)
+    np.testing.assert_allclose(attention_maps(model, TOKENS)[0] @ v, returned, atol=1e-5)
