@@ -1,0 +1,154 @@
+"""What a check says: each message names what came, what was expected, and where."""
+
+import textwrap
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from efftx.validation import describe
+
+TOLERANCE = 1e-4  # relative and absolute; float32 is exact to about 1e-6 here
+MOST_SHOWN = 64  # entries of an array that are still printed
+WIDTH = 92
+KINDS = {
+    jnp.bool_: "bool (True and False)",
+    jnp.integer: "whole numbers",
+    jnp.floating: "floating-point numbers",
+}
+
+
+class Difference(NamedTuple):
+    """The first entry of a result that is wrong, and the arrays that it stands in."""
+
+    name: str
+    index: tuple[int, ...]
+    got: np.ndarray
+    wanted: np.ndarray
+
+
+def first_difference(names: tuple, got: tuple, wanted: tuple) -> Difference | None:
+    """Where the results differ first; None where they agree. None in ``wanted`` fits all."""
+    for name, mine, right in zip(names, got, wanted, strict=True):
+        wrong = np.zeros(()) if right is None else _differs(mine, right)
+        if wrong.any():
+            return Difference(name, tuple(int(i) for i in np.argwhere(wrong)[0]), mine, right)
+    return None
+
+
+def _differs(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(wanted.dtype, jnp.floating):
+        return got != wanted
+    numbers = got.astype(np.float64), wanted.astype(np.float64)
+    return ~np.isclose(*numbers, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+
+
+def not_a_function(name: str, answer) -> str:
+    return f"Give the check the function itself, {name}, without calling it; got {_form(answer)}."
+
+
+def not_written(name: str, error: NotImplementedError) -> str:
+    """Says which function still is a stub: the one asked for, or one that it calls."""
+    step = error.__traceback__
+    while step.tb_next:
+        step = step.tb_next
+    stub = step.tb_frame.f_code.co_name
+    subject = f"{name} is" if stub == name else f"{name} calls {stub}, which is"
+    return _wrap(
+        f"{subject} not written yet. Replace the line `raise NotImplementedError(…)` in {stub} by "
+        "code of your own, run that cell, and then this one again. The hints are there to be used."
+    )
+
+
+def wrong_form(name: str, returns: tuple, result, wanted: tuple) -> str:
+    """What is wrong with the type, number, shape or dtype of a result; empty if nothing is."""
+    if result is None:
+        return f"{name} returned None. Is there a `return` at its end?"
+    if len(returns) > 1:
+        if not isinstance(result, tuple | list) or len(result) != len(returns):
+            listed = ", ".join(returns)
+            return _wrap(f"{name} must return {len(returns)} arrays, ({listed}); {_came(result)}.")
+    else:
+        result = (result,)
+    problems = map(_wrong_array, returns, result, wanted)
+    return next((f"{name}: {problem}" for problem in problems if problem), "")
+
+
+def _wrong_array(name: str, array, wanted: np.ndarray) -> str:
+    if not hasattr(array, "shape"):
+        return _wrap(f"`{name}` must be an array, of jax or of numpy; got {_form(array)}.")
+    if array.shape != wanted.shape:
+        return _wrap(f"`{name}` must have shape {wanted.shape}; got shape {array.shape}.")
+    kind = next(kind for kind in KINDS if jnp.issubdtype(wanted.dtype, kind))
+    if not jnp.issubdtype(array.dtype, kind):
+        return _wrap(f"`{name}` must hold {KINDS[kind]}; got {array.dtype}.")
+    return ""
+
+
+def _came(result) -> str:
+    if isinstance(result, tuple | list):
+        return f"got {len(result)}"
+    return f"got {_form(result)}"
+
+
+def _form(thing) -> str:
+    return f"an array, {describe(thing)}" if hasattr(thing, "shape") else describe(thing)
+
+
+def explain(name: str, complaint: str, case: dict, wrong: Difference) -> str:
+    """The mistake, the smallest input that shows it, and the first wrong entry."""
+    shown = "The smallest input that shows it:" if complaint else "The smallest input that fails:"
+    diagnosis = [_wrap(complaint)] if complaint else []
+    example = ["", shown, inputs(case), "gives", _indent(_result(wrong))]
+    return "\n".join([f"✗ {name} is not right yet.", *diagnosis, *example])
+
+
+def inputs(case: dict) -> str:
+    """The inputs of a call, one below the other."""
+    width = max(map(len, case))
+    return _indent("\n".join(_named(name.ljust(width), value) for name, value in case.items()))
+
+
+def _result(wrong: Difference) -> str:
+    where = f"{wrong.name}[{', '.join(map(str, wrong.index))}]"
+    got, wanted = wrong.got[wrong.index], wrong.wanted[wrong.index]
+    text = f"{where}: got {_number(got)}, expected {_number(wanted)}"
+    if wrong.got.size > MOST_SHOWN:
+        return text
+    if wrong.got.ndim == 2 and wrong.got.dtype == bool:
+        return f"{text}\n\n{_compared(wrong)}"
+    if wrong.got.ndim == 1:
+        return f"{text}\n\n{_named('got     ', wrong.got)}\n{_named('expected', wrong.wanted)}"
+    return text
+
+
+def _compared(wrong: Difference) -> str:
+    """One drawing of both masks, row = query, column = key."""
+    marks = np.where(wrong.got, np.where(wrong.wanted, "■", "+"), np.where(wrong.wanted, "-", "·"))
+    legend = "■ both allow it   + only yours allows it   - only yours leaves it out"
+    return "\n".join([*map(" ".join, marks), legend])
+
+
+def _named(name: str, value) -> str:
+    """name = value, the rows of a matrix below each other."""
+    if not isinstance(value, np.ndarray):
+        return f"{name} = {value}"
+    if value.size > MOST_SHOWN:
+        return f"{name} = {describe(jnp.asarray(value))}"
+    if value.dtype == bool:
+        value = np.where(value, "■", "·")
+    number = {"float_kind": lambda x: f"{x:.2f}", "numpystr": str}
+    text = np.array2string(value, formatter=number, max_line_width=WIDTH - 12)
+    return f"{name} = " + text.replace("\n\n", "\n").replace("\n", "\n" + " " * (len(name) + 3))
+
+
+def _number(value) -> str:
+    return f"{float(value):.5g}" if jnp.issubdtype(value.dtype, jnp.floating) else str(value)
+
+
+def _indent(text: str) -> str:
+    return textwrap.indent(text, "    ", lambda line: bool(line.strip()))
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
