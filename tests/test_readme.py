@@ -1,0 +1,76 @@
+"""What README.md and CONTRIBUTING.md promise can be done.
+
+Their links, and whether the map is that of the list: tests/notebooks/test_committed.py.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README, CONTRIBUTING = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z]+):.*##", MAKEFILE, re.MULTILINE))
+INSTALL = "-m pip install -r requirements.txt -e ."
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+
+
+def make_commands(page: str) -> set[str]:
+    """What follows `make` in code spans and at the start of a line of a code block."""
+    return set(re.findall(r"(?:`|^)make ([a-z]+)", page, re.MULTILINE))
+
+
+def missing_paths(page: str) -> list[str]:
+    """Files and folders in code spans (`source/course.toml`, `experiments/`) that are not there."""
+    named = re.findall(r"`((?:source|efftx|tests|binder|docs)/[\w/.]*)`", page)
+    return [path for path in named if "NN_stem" not in path and not (ROOT / path).exists()]
+
+
+def test_the_package_in_five_lines_runs():
+    (example,) = blocks(README, "python")
+    assert len([line for line in example.splitlines() if line.strip()]) == 5
+    names = {}
+    exec(example, names)
+    shape = re.search(r"out = .*# (\(.*\))", example)[1]
+    assert str(names["out"].shape) == shape
+
+
+def test_readme_names_every_make_target_and_no_other():
+    assert make_commands(README) == TARGETS
+
+
+def test_contributing_names_only_make_targets():
+    assert make_commands(CONTRIBUTING) <= TARGETS
+
+
+@pytest.mark.parametrize("language", ["bat", "sh"])
+def test_without_make_the_same_is_installed_and_opened(language):
+    assert INSTALL.removeprefix("-m pip install ") in MAKEFILE
+    steps = next(b for b in blocks(README, language) if "-m venv .venv" in b).splitlines()
+    assert steps[1].endswith(INSTALL)
+    page = steps[2].split()[-1].replace("\\", "/")
+    assert f"default_url=/lab/tree/{page}" in MAKEFILE
+
+
+@pytest.mark.parametrize("page", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_paths_that_are_named_exist(page):
+    assert not missing_paths(page)
+
+
+def test_the_picture_is_light():
+    (picture,) = re.findall(r'<img src="([^"]+)"', README)
+    assert (ROOT / picture).stat().st_size <= 150_000
+
+
+# The checks above can fail:
+
+
+def test_what_is_missing_is_found():
+    assert make_commands("`make coffee` or\nmake tea\nto make love") == {"coffee", "tea"}
+    assert missing_paths("`source/course.toml` and `efftx/magic.py`") == ["efftx/magic.py"]
