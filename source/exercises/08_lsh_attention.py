@@ -531,12 +531,13 @@ check.my_lsh_attention(my_lsh_attention)
 # ### What separates yours from the fast one
 #
 # Your function computes all $L^2$ scores and throws most of them away. How many are needed? In one
-# round a query sees two chunks, $2 \cdot$ `chunk_len` keys: at $L$ = 65,536 with chunks of 64 that
-# is 128 scores for each query in place of 65,536, a factor of 512. The fast version gathers
-# queries and values in sorted order (your `order`), cuts them into chunks, multiplies each chunk
-# with itself and with the one before, and puts the results back (your `slot`). The rules of who
-# may look at whom, the last resort and the discount stay as you wrote them. [The
-# chapter](../chapters/08_lsh_attention.ipynb) builds it.
+# round a query sees two chunks: at $L$ = 65,536 with chunks of 64 that is 128 scores for each query
+# in place of 65,536, a factor of 512. The fast version gathers queries and values in sorted order
+# (your `order`), cuts them into chunks, multiplies each chunk with itself and with the one before,
+# and puts the results back (your `slot`). Who may look at whom stays as you wrote it. In place of
+# the discount the package counts a pair in the first round that finds it and in no other, which
+# comes to the same: one copy of weight 1. [The chapter](../chapters/08_lsh_attention.ipynb) builds
+# it.
 #
 # The package's `hash_vectors` makes the buckets. If you like, take `n_hashes` from 1 to 8 and look
 # how your `my_lsh_attention` nears `efftx.attention.shared_qk_attention`.
