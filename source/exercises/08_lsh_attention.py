@@ -514,6 +514,7 @@ assert jnp.allclose(2 / 3 * outs[0] + 1 / 3 * outs[1], 13.33, atol=0.005)
 # write. The check compares them with `efftx.attention.lsh_attention`, which never builds a matrix
 # of all pairs.
 
+
 # %%
 def my_lsh_attention(q, v, buckets, chunk_len, causal):
     """LSH attention of one head; buckets (n_hashes, length)."""
