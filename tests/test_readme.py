@@ -37,8 +37,7 @@ def test_the_package_in_five_lines_runs():
     assert len([line for line in example.splitlines() if line.strip()]) == 5
     names = {}
     exec(example, names)
-    shape = re.search(r"out = .*# (\(.*\))", example)[1]
-    assert str(names["out"].shape) == shape
+    assert names["out"].shape == (8, 4096, 64)
 
 
 def test_readme_names_every_make_target_and_no_other():
