@@ -31,7 +31,7 @@ def draw_memory(weighed: dict[str, dict[int, int]], text_length: int) -> Figure:
 
 
 def draw_guesses(few: dict[int, float], full: tuple[int, float], commonest: float) -> Figure:
-    """The share of bytes guessed against the scores computed for each.
+    """The share of bytes guessed against the number of scores for each.
 
     ``few`` holds the share by number of scores, for 1, 2, 4, … rounds; ``full`` is the pair of
     full attention, ``commonest`` the share of the most frequent byte.
@@ -58,5 +58,5 @@ def draw_guesses(few: dict[int, float], full: tuple[int, float], commonest: floa
     ax.set_xscale("log", base=2)
     ax.set_xticks(x, [f"{n:,}" for n in x])
     ax.set_yticks([0, 0.2, 0.4, 0.6], ["0", "20%", "40%", "60%"])
-    ax.set(ylim=(0, 0.68), xlabel="scores computed for each byte", ylabel="next bytes guessed")
+    ax.set(ylim=(0, 0.68), xlabel="scores for each byte", ylabel="next bytes guessed")
     return figure

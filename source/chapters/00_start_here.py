@@ -247,8 +247,9 @@ print(f"always guessing {chr(commonest)!r}:  {share_of_commonest:.1%} of {len(pa
 print(f"full attention:       {share_with_all:.1%}")
 
 # %% [markdown]
-# More than half, by memory alone! But full attention made 8,192 comparisons for each byte. **What
-# do you expect of LSH attention** with 128, one sixty-fourth? And if it may hash again?
+# More than half, by memory alone! But the full matrix has 8,192 scores for each byte. (Those that
+# look ahead can be skipped, so on average half of them are needed.) **What do you expect of LSH
+# attention** with 128, one sixty-fourth? And if it may hash again?
 
 # %%
 from efftx.plots.start_here import draw_guesses
@@ -266,7 +267,7 @@ assert share_with_few[1024] > 0.95 * share_with_all
 
 show(
     draw_guesses(share_with_few, (len(page), share_with_all), share_of_commonest),
-    "Bytes guessed without training, against the scores computed for each. Full attention gets "
+    "Bytes guessed without training, against the scores for each of them. Full attention gets "
     f"{share_with_all:.0%} with {len(page):,} scores, LSH attention {share_with_few[128]:.0%} with "
     f"128 (1 round) and {share_with_few[1024]:.0%} with 1,024 (8 rounds); always guessing the "
     f"commonest byte would get {share_of_commonest:.0%}.",
@@ -292,8 +293,8 @@ print(f"full attention remembers  {len(window):,} bytes and guesses {short_memor
 print(f"LSH attention remembers  {len(book):,} bytes and guesses {long_memory:.1%}")
 
 # %% [markdown]
-# Better guesses, with a quarter of the scores. (Full attention may skip the half of its scores that
-# looks ahead; that still leaves twice as many.)
+# Better guesses, with a quarter of the scores (with half of them, if full attention skips those that
+# look ahead).
 #
 # Here are some lines that LSH attention read, and below each the letters that it had guessed:
 
