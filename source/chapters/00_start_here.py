@@ -293,8 +293,8 @@ print(f"full attention remembers  {len(window):,} bytes and guesses {short_memor
 print(f"LSH attention remembers  {len(book):,} bytes and guesses {long_memory:.1%}")
 
 # %% [markdown]
-# Better guesses, with a quarter of the scores (with half of them, if full attention skips those that
-# look ahead).
+# Better guesses, with a quarter of the scores (with half of them, if full attention skips those
+# that look ahead).
 #
 # Here are some lines that LSH attention read, and below each the letters that it had guessed:
 

@@ -15,7 +15,7 @@ def words(ax) -> list[str]:
 
 
 def test_memory_shows_every_weight_and_both_names():
-    weighed = {"full": {2**10: 8e6, 2**12: 128e6}, "LSH": {2**12: 11e6, 2**20: 1.5e9}}
+    weighed = {"full": {2**10: 2**23, 2**12: 2**27}, "LSH": {2**12: 2**22, 2**20: 2**30}}
     (ax,) = draw_memory(weighed, text_length=465_048).axes
     assert points(ax) >= {pair for size in weighed.values() for pair in size.items()}
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["full", "LSH"]
