@@ -36,7 +36,7 @@ def every_head():
     return np.ndindex(*LEADING)
 
 
-@pytest.mark.parametrize("at_once", [1, 4, 6, 100])
+@pytest.mark.parametrize("at_once", [1, 4, 100])
 def test_a_loop_over_batch_and_heads(at_once):
     """4 does not divide the six heads; 100 are more than there are."""
     qk, v, mask = batch_arrays()
@@ -74,7 +74,7 @@ def test_lsh_attention_of_all_heads_with_gradients():
         return jax.vmap(jax.vmap(attend))(qk, v, buckets, mask)
 
     def heads_by_map(*arrays):
-        return map_heads(attend, *arrays, at_once=4)
+        return map_heads(attend, *arrays, at_once=2)
 
     ours, theirs = (
         jax.jit(run, static_argnums=0)(attend_all, buckets, mask)

@@ -61,6 +61,15 @@ def test_the_whole_matrix_is_seen():
     assert used >= length * length * BYTES
 
 
+def test_lsh_never_has_all_scores_of_a_round():
+    """They too are linear in the length, but with long chunks they would be most of the memory."""
+    chunk_len, d_head = 512, 8
+    key = jax.random.key(0)
+    attend = partial(lsh_attention, key=key, n_buckets=256, chunk_len=chunk_len)
+    used = temporary_bytes(partial(forward_and_backward, attend), *[floats(LONG, d_head)] * 2)
+    assert used < LONG * 2 * chunk_len * BYTES
+
+
 @pytest.mark.parametrize("n_hashes", [1, 8])
 def test_lsh_keeps_only_vectors_for_the_backward(n_hashes):
     """A handful of (length, d) arrays, whatever the number of rounds, and the buckets."""
