@@ -3,6 +3,9 @@
 They look at shapes, dtypes and plain numbers, so they run before anything is compiled.
 """
 
+from collections.abc import Hashable
+from numbers import Integral
+
 import jax.numpy as jnp
 
 
@@ -77,7 +80,7 @@ def check_key_mask(key_mask, length: int) -> None:
 def check_positive(**numbers) -> None:
     """Each number is a whole number of at least 1."""
     for name, number in numbers.items():
-        whole = isinstance(number, int) and not isinstance(number, bool)
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
         require(
             whole and number >= 1, f"{name} must be a whole number of at least 1; got {number!r}."
         )
@@ -86,4 +89,5 @@ def check_positive(**numbers) -> None:
 def check_choice(name: str, value, choices: tuple) -> None:
     """The value is one of the choices."""
     listed = " or ".join(map(repr, choices))
-    require(value in choices, f"{name} must be {listed}; got {value!r}.")
+    plain = isinstance(value, Hashable)  # an array is not, and cannot be a static choice
+    require(plain and value in choices, f"{name} must be {listed}; got {value!r}.")

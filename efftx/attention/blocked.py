@@ -15,7 +15,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from efftx.attention.full import at_least_float32, check_attention, check_shared_qk, unit_keys
+from efftx.attention.full import (
+    at_least_float32,
+    check_attention,
+    check_shared_qk,
+    unit_keys,
+    without_padding,
+)
 from efftx.attention.online_softmax import OnlineSoftmax
 from efftx.validation import check_positive
 
@@ -40,8 +46,11 @@ def blocked_attention(
     check_attention(q, k, v, causal, key_mask)
     check_positive(block_len=block_len)
     rule = _Rule(causal, self_allowed=True, block_len=min(block_len, max(len(q), len(k))))
-    q_f, k_f, v_f = map(at_least_float32, (q, k, v))
-    out, _ = _attend_jit(rule, q_f / jnp.sqrt(q.shape[1]), k_f, v_f, _mask(key_mask, k))
+    mask = _mask(key_mask, k)
+    q_f, *keys_f = at_least_float32(q, k, v)
+    out, _ = _attend_jit(
+        rule, q_f / jnp.sqrt(q.shape[1]), *without_padding(key_mask, *keys_f), mask
+    )
     return out.astype(v.dtype)
 
 
@@ -63,10 +72,10 @@ def shared_qk_attention(
     Raises ValueError for wrong ranks, lengths or dtypes and for block_len < 1.
     Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 2.
     """
-    check_shared_qk(qk, v, key_mask)
+    check_shared_qk(qk, v, causal, key_mask)
     check_positive(block_len=block_len)
-    queries, values = at_least_float32(qk), at_least_float32(v)
     rule, mask = _Rule(causal, False, min(block_len, len(qk))), _mask(key_mask, qk)
+    queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     out, lse = _attend_jit(rule, queries, unit_keys(queries), values, mask)
     out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
     return jnp.where(mask[:, None], out, 0).astype(v.dtype)

@@ -70,7 +70,7 @@ def lay_out(rule: Rule, buckets: Array, mask: Array) -> Layout:
     position, n_valid = jnp.arange(length, dtype=jnp.int32), mask.sum()
     order = lax.map(lambda b: sort_by_bucket(b, rule.n_buckets, mask), buckets)
     slot = lax.map(lambda o: jnp.zeros_like(o).at[o].set(position, unique_indices=True), order)
-    code = jnp.where(mask, slot // m + 2 * buckets, EMPTY)
+    code = slot // m + 2 * buckets
     order = jnp.where(position < n_valid, order, length)
     n_filled = n_groups * n_chunks * m - length
     order = jnp.pad(order, [(0, 0), (0, n_filled)], constant_values=length)
@@ -193,7 +193,8 @@ def _attend_backward(rule: Rule, kept, cotangents):
     total, _ = lax.scan(add_round, nothing, jnp.arange(len(buckets)))
     g_q, g_k, g_v = jnp.split(total, [qk.shape[1], 2 * qk.shape[1]], axis=1)
     _, unit_keys_vjp = jax.vjp(unit_keys, qk)
-    return g_q + unit_keys_vjp(g_k)[0], g_v, None, None
+    g_qk = g_q + unit_keys_vjp(g_k)[0]
+    return jnp.where(mask[:, None], g_qk, 0), g_v, None, None  # 0 even for a NaN in the padding
 
 
 def _move_back(rule: Rule, layout: Layout, g_before: Array) -> Array:

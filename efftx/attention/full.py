@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from efftx.validation import check_key_mask, check_same_length, check_same_width, check_vectors
+from efftx.validation import (
+    check_choice,
+    check_key_mask,
+    check_same_length,
+    check_same_width,
+    check_vectors,
+)
 
 
 def full_attention(
@@ -26,7 +32,7 @@ def full_attention(
     Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
     check_attention(q, k, v, causal, key_mask)
-    q_f, k_f, v_f = map(at_least_float32, (q, k, v))
+    q_f, k_f, v_f = at_least_float32(q, k, v)
     scores = q_f @ k_f.T / jnp.sqrt(q.shape[1])
     allowed = allowed_pairs(len(q), len(k), causal=causal, key_mask=key_mask)
     return (masked_softmax(scores, allowed) @ v_f).astype(v.dtype)
@@ -40,8 +46,8 @@ def shared_qk_attention_reference(
     key_mask: Bool[Array, "length"] | None = None,
 ) -> Float[Array, "length d_value"]:
     r"""The definition of :func:`efftx.attention.shared_qk_attention`, through the L × L matrix."""
-    check_shared_qk(qk, v, key_mask)
-    queries, values = at_least_float32(qk), at_least_float32(v)
+    check_shared_qk(qk, v, causal, key_mask)
+    queries, values = at_least_float32(qk, v)
     allowed = allowed_pairs(len(qk), len(qk), causal=causal, key_mask=key_mask)
     return shared_qk_over(allowed, queries, values, key_mask).astype(v.dtype)
 
@@ -75,14 +81,23 @@ def unit_keys(qk):
     return qk / jnp.sqrt(jnp.where(norm_squared > 0, norm_squared, 1))
 
 
-def at_least_float32(x):
-    """bfloat16 and float16 become float32; float32 and float64 stay."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def at_least_float32(*arrays):
+    """The arrays in their common dtype, but bfloat16 and float16 become float32."""
+    dtype = jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
+    return tuple(x.astype(dtype) for x in arrays)
+
+
+def without_padding(key_mask, *arrays):
+    """The rows where the mask is False become 0, so that not even a NaN in them is read."""
+    if key_mask is None:
+        return arrays
+    return tuple(jnp.where(key_mask[:, None], x, 0) for x in arrays)
 
 
 def check_attention(q, k, v, causal, key_mask) -> None:
     """Bad input to attention with separate queries and keys raises ValueError."""
     check_vectors(q=q, k=k, v=v)
+    check_choice("causal", causal, (True, False))
     check_same_width(q=q, k=k)
     check_same_length(k=k, v=v)
     if causal:
@@ -90,8 +105,9 @@ def check_attention(q, k, v, causal, key_mask) -> None:
     check_key_mask(key_mask, len(k))
 
 
-def check_shared_qk(qk, v, key_mask) -> None:
+def check_shared_qk(qk, v, causal, key_mask) -> None:
     """Bad input to attention with shared queries and keys raises ValueError."""
     check_vectors(qk=qk, v=v)
+    check_choice("causal", causal, (True, False))
     check_same_length(qk=qk, v=v)
     check_key_mask(key_mask, len(qk))

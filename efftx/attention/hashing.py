@@ -49,13 +49,19 @@ def hash_vectors(
     Source: Kitaev et al. 2020, arXiv 2001.04451, section 2; factorised as in trax.
     """
     check_vectors(x=x)
+    n_hashes = {rotation.shape[0] for rotation in rotations}
+    require(
+        len(n_hashes) == 1,
+        "rotations must be as random_rotations returns them: at least one array, all with the same "
+        f"n_hashes; got {[rotation.shape for rotation in rotations]}.",
+    )
     for rotation in rotations:
         require(
             rotation.ndim == 3 and rotation.shape[1] == x.shape[1],
             f"rotations must have shape (n_hashes, {x.shape[1]}, n_buckets/2) to fit x of width "
             f"{x.shape[1]}; got shape {rotation.shape}.",
         )
-    return _hash_rounds(at_least_float32(x), tuple(rotations))
+    return _hash_rounds(*at_least_float32(x), tuple(rotations))
 
 
 @jax.jit
@@ -87,7 +93,7 @@ def factor_buckets(n_buckets: int) -> tuple[int, ...]:
     require(n_buckets % 2 == 0, f"n_buckets must be even; got {n_buckets}.")
     require(n_buckets <= MOST_BUCKETS, f"n_buckets must be at most 2**29; got {n_buckets}.")
     fewest = next(n for n in range(1, 30) if LARGEST_RADIX**n >= n_buckets)
-    for n_radices in range(fewest, n_buckets.bit_length()):
+    for n_radices in range(fewest, 30):
         splits = _splits(n_buckets, n_radices, LARGEST_RADIX)
         if splits:
             return min(splits, key=max)
@@ -127,7 +133,7 @@ def collision_probability(
     angles = np.asarray(angle, np.float64)
     require(
         bool(((angles >= 0) & (angles <= math.pi + 1e-6)).all()),
-        f"angle must lie in [0, π] (radians); got values from {angles.min()} to {angles.max()}.",
+        f"angle must lie in [0, π] (radians); got {angle}.",
     )
     radices = factor_buckets(n_buckets)
     once = [math.prod(_collision_in_one(math.cos(a), b) for b in radices) for a in angles.ravel()]

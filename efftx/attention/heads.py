@@ -15,8 +15,9 @@ def map_heads(attend: Callable, *arrays, at_once: int = 1):
     The leading axes are all but the last two of the first array. Every other array starts with the
     same axes, or with 1 where it is shared, and keeps whatever follows them: buckets
     (batch, n_heads, n_hashes, length), a mask (batch, 1, length), keys (batch, n_heads). Only
-    ``at_once`` heads are worked on at a time, forward and backward, so that the memory for what
-    ``attend`` needs on the way stays that of ``at_once`` heads, whatever their number.
+    ``at_once`` heads are worked on at a time, forward and backward, so the working memory stays
+    that of ``at_once`` heads. What ``attend`` *keeps* for its backward pass is kept for all of
+    them: O(length) for blocked, shared-QK and LSH attention; wrap others in ``jax.checkpoint``.
 
     Raises ValueError for leading axes that do not fit and at_once < 1.
     """

@@ -9,7 +9,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from efftx.attention.blocked import shared_qk_attention
 from efftx.attention.chunks import Rule, attend_in_chunks
-from efftx.attention.full import at_least_float32, check_shared_qk, masked_softmax, unit_keys
+from efftx.attention.full import (
+    at_least_float32,
+    check_shared_qk,
+    masked_softmax,
+    unit_keys,
+)
 from efftx.attention.hashing import (
     default_n_buckets,
     factor_buckets,
@@ -63,12 +68,13 @@ def lsh_attention(
     input, before anything is compiled.
     Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 2 and appendix A.
     """
-    check_shared_qk(qk, v, key_mask)
+    check_shared_qk(qk, v, causal, key_mask)
     check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
     check_choice("semantics", semantics, SEMANTICS)
     require(
-        key is not None or buckets is not None,
-        "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay.",
+        buckets is not None or jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key),
+        "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay; "
+        f"got key={key!r}.",
     )
     length, d_head = qk.shape
     if length < full_below and buckets is None:
@@ -88,7 +94,7 @@ def lsh_attention(
 @partial(jax.jit, static_argnames="rule")
 def _attend(rule: Rule, qk, v, buckets, key_mask):
     mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
-    queries, values = at_least_float32(qk), at_least_float32(v)
+    queries, values = at_least_float32(qk, v)
     out, lse = attend_in_chunks(rule, queries, values, buckets, mask)
     out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
     return jnp.where(mask[:, None], out, 0).astype(v.dtype)
@@ -140,8 +146,8 @@ def lsh_attention_reference(
     The weight of a pair is n_ij·exp(q_i·k_j), where n_ij counts the rounds that reach it: at most 1
     in the paper's union, the plain count under trax.
     """
-    check_shared_qk(qk, v, key_mask)
-    queries, values = at_least_float32(qk), at_least_float32(v)
+    check_shared_qk(qk, v, causal, key_mask)
+    queries, values = at_least_float32(qk, v)
     count = reach_count(
         buckets, chunk_len=chunk_len, causal=causal, key_mask=key_mask, semantics=semantics
     )

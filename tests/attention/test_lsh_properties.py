@@ -97,7 +97,35 @@ def test_garbage_in_padding_reaches_no_valid_output_or_gradient(seed, garbage):
         buckets=jnp.where(padding, 0, case.buckets),
     )
     for clean, ours in zip(gradients(case), gradients(spoilt), strict=True):
-        np.testing.assert_array_equal(ours[case.key_mask], clean[case.key_mask])
+        np.testing.assert_array_equal(ours, clean)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf])
+def test_exact_attention_does_not_read_padding_either(garbage):
+    case = a_case(1)
+    spoilt = case._replace(
+        qk=jnp.where(case.key_mask[:, None], case.qk, garbage),
+        v=jnp.where(case.key_mask[:, None], case.v, garbage),
+    )
+    given = {"key_mask": case.key_mask}
+    exact = lambda c: value_and_gradients(  # noqa: E731
+        shared_qk_attention, c.vectors, given, causal=True, block_len=8
+    )
+    for clean, ours in zip(exact(case), exact(spoilt), strict=True):
+        np.testing.assert_array_equal(ours, clean)
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+def test_vectors_of_two_dtypes_meet_in_the_wider(wide):
+    case = a_case(1)
+    with jax.enable_x64(True):
+        both = [jnp.asarray(x, jnp.float64) for x in case.vectors]
+        mixed = [x if i == wide else x.astype(jnp.float32) for i, x in enumerate(both)]
+        how = {"causal": True, "key_mask": case.key_mask}
+        out, expected = (shared_qk_attention(*x, **how) for x in (mixed, both))
+        hashed = lsh_attention(*mixed, **case.given, **options(1))
+    assert out.dtype == hashed.dtype == mixed[1].dtype
+    np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 def test_padding_gives_zero_and_zero_gradients():
