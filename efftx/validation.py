@@ -6,7 +6,9 @@ They look at shapes, dtypes and plain numbers, so they run before anything is co
 from collections.abc import Hashable
 from numbers import Integral
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def require(condition: bool, message: str) -> None:
@@ -43,22 +45,20 @@ def check_vectors(**arrays) -> None:
 
 def check_same_length(**arrays) -> None:
     """All arrays have as many rows as the first."""
-    (first, reference), *others = arrays.items()
-    for name, array in others:
-        require(
-            array.shape[0] == reference.shape[0],
-            f"{first} and {name} must have the same length; "
-            f"got {describe(reference)} and {describe(array)}.",
-        )
+    _check_same("length", 0, arrays)
 
 
 def check_same_width(**arrays) -> None:
     """All arrays have as many columns as the first."""
+    _check_same("width", 1, arrays)
+
+
+def _check_same(what: str, axis: int, arrays: dict) -> None:
     (first, reference), *others = arrays.items()
     for name, array in others:
         require(
-            array.shape[1] == reference.shape[1],
-            f"{first} and {name} must have the same width; "
+            array.shape[axis] == reference.shape[axis],
+            f"{first} and {name} must have the same {what}; "
             f"got {describe(reference)} and {describe(array)}.",
         )
 
@@ -91,3 +91,12 @@ def check_choice(name: str, value, choices: tuple) -> None:
     listed = " or ".join(map(repr, choices))
     plain = isinstance(value, Hashable)  # an array is not, and cannot be a static choice
     require(plain and value in choices, f"{name} must be {listed}; got {value!r}.")
+
+
+def values_are_known(array) -> bool:
+    """False under a trace (jit, vmap, grad), where an array has only a shape and a dtype."""
+    try:
+        np.asarray(array)
+    except jax.errors.TracerArrayConversionError:
+        return False
+    return True

@@ -21,7 +21,7 @@ from efftx.attention.hashing import (
     hash_vectors,
     random_rotations,
 )
-from efftx.validation import check_choice, check_positive, describe, require
+from efftx.validation import check_choice, check_positive, describe, require, values_are_known
 
 SEMANTICS = ("paper", "trax")
 
@@ -112,7 +112,7 @@ def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
         f"buckets must have shape (n_hashes, length) = ({n_hashes}, {length}); "
         f"got {describe(buckets)}.",
     )
-    if isinstance(buckets, jax.Array) and not _is_concrete(buckets):
+    if not values_are_known(buckets):
         return
     values = np.asarray(buckets)
     require(
@@ -120,15 +120,6 @@ def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
         f"buckets must lie in [0, n_buckets) = [0, {n_buckets}); "
         f"got values from {values.min()} to {values.max()}.",
     )
-
-
-def _is_concrete(array: jax.Array) -> bool:
-    """Whether the values are known: under jit, grad or vmap only shape and dtype are."""
-    try:
-        np.asarray(array)
-    except jax.errors.TracerArrayConversionError:
-        return False
-    return True
 
 
 def lsh_attention_reference(

@@ -18,7 +18,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Float, Integer, Key
 
 from efftx.attention import blocked_attention, full_attention, shared_qk_attention
-from efftx.validation import check_positive, describe, require
+from efftx.validation import check_positive, describe, require, values_are_known
 
 Tokens = Integer[Array | np.ndarray, "length"]
 Stream = Float[Array, "length d_model"]
@@ -105,15 +105,6 @@ def check_tokens(tokens, vocab: int, max_len: int) -> None:
             low >= 0 and high < vocab,
             f"tokens must lie in 0 … {vocab - 1} (vocab {vocab}); got {low} … {high}.",
         )
-
-
-def values_are_known(array) -> bool:
-    """False under a trace (jit, vmap, grad), where an array has only a shape and a dtype."""
-    try:
-        np.asarray(array)
-    except jax.errors.TracerArrayConversionError:
-        return False
-    return True
 
 
 # Layer norm -----------------------------------------------------------------------------------
