@@ -6,8 +6,10 @@ Some minutes on one core. Interrupt it whenever you like: the same command goes 
 It writes small_text_model.npz into efftx/models/pretrained and small_text_model.json into
 experiments/results.
 
-The windows start short and grow: what stands next to what is learned first, and 32 windows of 64
-bytes teach it in a quarter of the steps that 2 windows of 1,024 take.
+The windows start short and grow, for what stands next to what is learned first: in a trial of 600
+steps, windows of 64 bytes came to 2.7 bits per byte, as many bytes in windows of 1,024 only to 3.5.
+The plain model has not recovered from the last lengthening when the steps end, as its training
+curve in the results shows; read its distance from the shared-QK model with that in mind.
 """
 
 import argparse

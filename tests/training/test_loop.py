@@ -1,5 +1,6 @@
 """Training: it learns, and a run that is killed and resumed ends where one ends that never was."""
 
+import os
 import re
 import signal
 import subprocess
@@ -20,7 +21,6 @@ from efftx.training.losses import bits_per_byte
 from efftx.training.optimisers import adamw
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-m", "tests.training.killable_run"]
 SIZES = Sizes(n_layers=1, d_model=32, d_ff=64, n_heads=2, d_head=16, max_len=48)
 TEXT = np.frombuffer(b"Peter Piper picked a peck of pickled peppers; a peck.", np.uint8)
 MODEL = transformer(jax.random.key(0), SIZES)
@@ -76,14 +76,25 @@ def test_without_progress_nothing_is_shown(capsys):
     assert capsys.readouterr().err == ""
 
 
+def in_own_process(checkpoint: Path, *how_to_die: str) -> dict:
+    """A run's command and surroundings; compiling is not tested here, so the runs share it."""
+    shared_compilation = {
+        "JAX_COMPILATION_CACHE_DIR": str(checkpoint.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    command = [sys.executable, "-m", "tests.training.killable_run", str(checkpoint), *how_to_die]
+    return {"args": command, "cwd": ROOT, "env": {**os.environ, **shared_compilation}}
+
+
 def run(checkpoint: Path, *how_to_die: str) -> int:
-    command = [*RUN, str(checkpoint), *how_to_die]
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120).returncode
+    process = in_own_process(checkpoint, *how_to_die)
+    return subprocess.run(**process, stdout=subprocess.DEVNULL, timeout=120).returncode
 
 
 def run_and_kill(checkpoint: Path, at_step: int) -> int:
-    command = [*RUN, str(checkpoint), "hang", str(at_step)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    command = in_own_process(checkpoint, "hang", str(at_step))
+    with subprocess.Popen(**command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line == f"step {at_step}\n":
                 process.kill()
