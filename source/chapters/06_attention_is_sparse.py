@@ -271,7 +271,7 @@ plots.show(
 # %%
 def top_shares(weights):
     """(…, length) weights -> (…, length): entry k - 1 is the share of the k largest."""
-    largest_first = -np.sort(-weights, axis=-1)
+    largest_first = np.sort(weights, axis=-1)[..., ::-1]
     return np.cumsum(largest_first, axis=-1)
 
 
@@ -636,8 +636,9 @@ memory = {
     "whole matrix": [working_memory(whole_matrix, n) for n in LENGTHS],
     "in blocks": [working_memory(in_blocks_of_512, n) for n in LENGTHS],
 }
-for length, *two in zip(LENGTHS, *memory.values(), strict=True):
-    print(f"{length:9,} positions: {two[0] / 2**20:13,.0f} MiB {two[1] / 2**20:6,.1f} MiB")
+print("   length      whole matrix    in blocks")
+for length, full, blocks in zip(LENGTHS, *memory.values(), strict=True):
+    print(f"{length:9,} {full / 2**20:13,.0f} MiB {blocks / 2**20:8,.1f} MiB")
 
 full_bytes, block_bytes = (np.array(memory[name]) for name in memory)
 assert (full_bytes >= 4 * np.array(LENGTHS) ** 2).all()  # one float32 for each pair, at least
@@ -710,9 +711,9 @@ assert 1 <= flops / (4 * 64 * 4096**2) < 1.1
 
 plots.show(
     pictures.draw_costs(LENGTHS, memory, work),
-    "Left: working memory of one head against length. With the whole matrix it passes a gigabyte "
-    "soon after 16,000 positions, in blocks it stays below one up to a million. Right: the "
-    "scores that are computed. Two parallel lines, in blocks half as many.",
+    "Left: working memory of one head against length. The whole matrix takes a gigabyte at 16,384 "
+    "positions and four terabytes at a million; in blocks the line is flat, below two megabytes. "
+    "Right: the scores that are computed, two parallel lines, in blocks half as many.",
 )
 
 # %% [markdown]
@@ -743,8 +744,9 @@ print(
 
 # %% [markdown]
 # The memory is solved, exactly and for good: this is what FlashAttention does, and cuDNN's
-# attention on a GPU. For the time, there is only one way left: **compute fewer scores**. That the
-# measurements above allow it is why this chapter comes before the next two.
+# attention on a GPU. For the time, there is only one way left: **compute fewer scores**. The first
+# half of this chapter says that most of them are hardly needed. The next two chapters leave them
+# out.
 #
 # ## Its limits, honestly
 #
