@@ -339,7 +339,7 @@ assert relative_error(efficient, reference) < 1e-5
 #    in the sorted sequence neither bucket nor chunk ever decreases.
 # 2. **First come, only served.** Instead of dividing by $N_{ij}$, a pair is kept in the first round that
 #    reaches it and left out of later ones. One copy of weight one is the same as $N$ copies of weight
-#    $1/N$, and takes half the comparisons.
+#    $1/N$, and needs neither a count nor a logarithm.
 # 3. **Nothing is kept for the backward pass but the output and its log-sum-exp.** A pair's weight is
 #    rebuilt as $e^{s_{ij} - z_i}$ when its gradient is needed, so memory stays linear in $L$.
 #
