@@ -445,12 +445,10 @@ head = widgets.IntSlider(value=0, min=0, max=3, description="head", continuous_u
 k = widgets.SelectionSlider(
     value=4, options=(1, 2, 4, 8, 16, 32), description="top k", continuous_update=False
 )
-display(
-    widgets.HBox([layer, head, k]),
-    widgets.interactive_output(
-        partial(pictures.show_top, **small), {"layer": layer, "head": head, "k": k}
-    ),
+picture = widgets.interactive_output(
+    partial(pictures.show_top, **small), {"layer": layer, "head": head, "k": k}
 )
+display(widgets.VBox([widgets.HBox([layer, head, k]), picture]))
 
 # %% [markdown]
 # ## Exact attention without the matrix

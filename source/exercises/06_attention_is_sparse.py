@@ -41,8 +41,8 @@ from efftx.check import attention_is_sparse as check
 # | 2 | 0.2, 0.2, 0.6, 0 | 0.6 and 0.2 | 0.8 |
 # | 3 | 0.1, 0.4, 0.1, 0.4 | ? | ? |
 #
-# Query 2 has a weight that occurs twice. It is counted once: two keys are two keys. What is the
-# last row?
+# Query 2 has the weight 0.2 twice, and only one of the two is among its top 2. What is the last
+# row?
 #
 # <details><summary>Answer</summary>
 #
@@ -123,7 +123,7 @@ assert jnp.allclose(top_mass(weights, 2), jnp.array([1.0, 1.0, 0.8, 0.8]))
 # | first block | 0 | 1 + 1 = 2 | 10 + 20 = 30 | 15 |
 # | one more key: score log 2, value 60 | log 2 | ? | ? | ? |
 #
-# Fill in the last row. Hint: $e^{0 - \log 2} = ½$.
+# Fill in the last row. Hint: $e^{0 - \log 2} = \tfrac12$.
 #
 # <details><summary>Answer</summary>
 #
