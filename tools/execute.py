@@ -21,8 +21,12 @@ import json, os, platform, resource, sys
 import jax
 device = jax.devices()[0]
 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-bytes_each = 1 if sys.platform == "darwin" else 1024
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each
+if os.path.exists("/proc/self/status"):  # ru_maxrss would begin at the size of who started us
+    with open("/proc/self/status") as status:
+        peak = 1024 * next(int(x.split()[1]) for x in status if x.startswith("VmHWM:"))
+else:
+    bytes_each = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each
 print(json.dumps({
     "peak_mb": int(round(peak / 1e6, -1)),
     "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,

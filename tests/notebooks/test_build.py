@@ -89,6 +89,14 @@ def test_build_executes_once_and_then_keeps(course, chapter, edit):
     assert update(course, "chapters", chapter, **do) == "run"
 
 
+def test_memory_is_the_kernels_own_whoever_started_it(course, chapter):
+    """The kernel is started by a process that has held 2 GB; Linux adds that to its ru_maxrss."""
+    held = bytearray(2 * 10**9)
+    held[::4096] = b"x" * len(held[::4096])  # touched, so that it is resident
+    update(course, "chapters", chapter, run=True, force=False)
+    assert read(course, "chapters").metadata["efftx"]["peak_mb"] < 1000
+
+
 def test_make_chapters_counts_claims_and_finds_failures(course, chapter, edit, capsys):
     update(course, "chapters", chapter, run=True, force=False)
     assert chapters.run_chapter(course, chapter)
