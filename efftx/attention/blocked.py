@@ -20,6 +20,7 @@ from efftx.attention.full import (
     check_attention,
     check_shared_qk,
     unit_keys,
+    with_last_resort,
     without_padding,
 )
 from efftx.attention.online_softmax import OnlineSoftmax
@@ -74,11 +75,10 @@ def shared_qk_attention(
     """
     check_shared_qk(qk, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule, mask = _Rule(causal, False, min(block_len, len(qk))), _mask(key_mask, qk)
+    rule = _Rule(causal, self_allowed=False, block_len=min(block_len, len(qk)))
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
-    out, lse = _attend_jit(rule, queries, unit_keys(queries), values, mask)
-    out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
-    return jnp.where(mask[:, None], out, 0).astype(v.dtype)
+    out, lse = _attend_jit(rule, queries, unit_keys(queries), values, _mask(key_mask, qk))
+    return with_last_resort(out, values, jnp.isfinite(lse), key_mask).astype(v.dtype)
 
 
 class _Rule(NamedTuple):
@@ -136,8 +136,8 @@ def _attend_backward(rule: _Rule, kept, cotangents):
     """Key block by key block: its gradients are complete at once, those of q are added up."""
     q, k, v, mask, out, lse = kept
     g_out, _ = cotangents  # log-sum-exps only tell which rows are empty: no gradient runs there
-    weighted = (g_out * out).sum(-1)
-    query_blocks = [_blocks(x, rule.block_len) for x in (q, g_out, lse, weighted)]
+    mean_g = (g_out * out).sum(-1)
+    query_blocks = [_blocks(x, rule.block_len) for x in (q, g_out, lse, mean_g)]
     key_blocks = [_blocks(x, rule.block_len) for x in (k, v, mask)]
     n_query_blocks = len(query_blocks[0])
 
@@ -146,9 +146,9 @@ def _attend_backward(rule: _Rule, kept, cotangents):
 
         def add_query_block(i, gradients):
             g_q, g_k, g_v = gradients
-            q_i, g_i, lse_i, weighted_i = (blocks[i] for blocks in query_blocks)
+            q_i, g_i, lse_i, mean_g_i = (blocks[i] for blocks in query_blocks)
             p = jnp.exp(rule.scores(q_i, k_j, mask_j, i, j) - lse_i[:, None])
-            g_s = p * (g_i @ v_j.T - weighted_i[:, None])
+            g_s = p * (g_i @ v_j.T - mean_g_i[:, None])
             return g_q.at[i].add(g_s @ k_j), g_k + g_s.T @ q_i, g_v + p.T @ g_i
 
         start = (g_q, jnp.zeros_like(k_j), jnp.zeros_like(v_j))

@@ -52,12 +52,18 @@ def shared_qk_attention_reference(
     return shared_qk_over(allowed, queries, values, key_mask).astype(v.dtype)
 
 
-def shared_qk_over(allowed, qk, v, key_mask=None):
-    """Shared-QK attention over the allowed pairs: itself only where nothing else is allowed."""
-    others = allowed & ~jnp.eye(len(qk), dtype=bool)
-    weights = masked_softmax(qk @ unit_keys(qk).T, others)
-    attended = jnp.where(others.any(1)[:, None], weights @ v, v)
-    return attended if key_mask is None else jnp.where(key_mask[:, None], attended, 0)
+def shared_qk_over(count, qk, v, key_mask=None):
+    """Shared-QK attention where pair ij counts count_ij times (a bool: once or never)."""
+    others = jnp.where(jnp.eye(len(qk), dtype=bool), 0, count)
+    log_count = jnp.log(jnp.maximum(others, 1).astype(qk.dtype))
+    weights = masked_softmax(qk @ unit_keys(qk).T + log_count, others > 0)
+    return with_last_resort(weights @ v, v, (others > 0).any(1), key_mask)
+
+
+def with_last_resort(out, v, found, key_mask):
+    """A query that found no other key gets its own value; padding gets 0."""
+    out = jnp.where(found[:, None], out, v)
+    return out if key_mask is None else jnp.where(key_mask[:, None], out, 0)
 
 
 def allowed_pairs(n_queries: int, n_keys: int, *, causal: bool, key_mask=None):

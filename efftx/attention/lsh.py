@@ -12,8 +12,8 @@ from efftx.attention.chunks import Rule, attend_in_chunks
 from efftx.attention.full import (
     at_least_float32,
     check_shared_qk,
-    masked_softmax,
-    unit_keys,
+    shared_qk_over,
+    with_last_resort,
 )
 from efftx.attention.hashing import (
     default_n_buckets,
@@ -96,8 +96,7 @@ def _attend(rule: Rule, qk, v, buckets, key_mask):
     mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
     queries, values = at_least_float32(qk, v)
     out, lse = attend_in_chunks(rule, queries, values, buckets, mask)
-    out = jnp.where(jnp.isfinite(lse)[:, None], out, values)
-    return jnp.where(mask[:, None], out, 0).astype(v.dtype)
+    return with_last_resort(out, values, jnp.isfinite(lse), key_mask).astype(v.dtype)
 
 
 def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
@@ -144,11 +143,7 @@ def lsh_attention_reference(
     )
     if semantics == "paper":
         count = jnp.minimum(count, 1)
-    log_count = jnp.log(jnp.maximum(count, 1).astype(queries.dtype))
-    scores = queries @ unit_keys(queries).T + log_count
-    weights = masked_softmax(scores, count > 0)
-    out = jnp.where((count > 0).any(1)[:, None], weights @ values, values)
-    return (out if key_mask is None else jnp.where(key_mask[:, None], out, 0)).astype(v.dtype)
+    return shared_qk_over(count, queries, values, key_mask).astype(v.dtype)
 
 
 def reach_count(
