@@ -6,7 +6,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efftx.plots.figures import new_figure, show
+from efftx.plots.figures import letter, new_figure, show
 
 QUIET = "#666666"
 WEIGHT_COLOURS = {"cmap": "Blues", "norm": PowerNorm(0.5, vmin=0, vmax=1), "interpolation": "none"}
@@ -27,7 +27,7 @@ def draw_losses(losses: np.ndarray, marks: dict[str, float], *, smooth: int = 20
 
 def readable(text: str) -> list[str]:
     """One visible sign for each character."""
-    return [{" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character) for character in text]
+    return [letter(character) for character in text]
 
 
 def draw_maps(weights: np.ndarray) -> Figure:

@@ -17,7 +17,31 @@ STYLE = Path(__file__).with_name("efftx.mplstyle")
 DOTS_PER_INCH = 144
 PAGE_WIDTH = 9.0  # inches; a full-width figure, and 864 px on the page
 
+# Light enough for black letters; Paul Tol's "light" scheme, safe for colour-blind readers.
+BUCKET_COLOURS = (
+    "#77AADD",
+    "#EE8866",
+    "#EEDD88",
+    "#44BB99",
+    "#FFAABB",
+    "#99DDFF",
+    "#BBCC33",
+    "#DDDDDD",
+)
+INK, ORANGE = "#333333", "#D55E00"
+MARKERS = "osD^v"
+
 style.use(STYLE)
+
+
+def bucket_colour(bucket) -> str:
+    """The colour of a bucket; with many buckets they come again."""
+    return BUCKET_COLOURS[bucket % len(BUCKET_COLOURS)]
+
+
+def letter(character: str) -> str:
+    """The character, or a sign for white space, which would leave its cell empty."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
 
 
 def new_figure(width: float | int = PAGE_WIDTH, height: float | int = 3.5, **subplots):

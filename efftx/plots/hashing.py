@@ -11,18 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
 from efftx.attention import hash_vectors
-from efftx.plots.figures import new_figure, show
-from efftx.plots.lsh_attention import BUCKET_COLOURS
+from efftx.plots.figures import INK, MARKERS, ORANGE, bucket_colour, letter, new_figure, show
 
-BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#999999", "#333333"
-MARKERS = "osD^v"
+BLUE, GREY = "#0072B2", "#999999"
 N_DIRECTIONS = 720  # of the circle, hashed to find where its arcs begin and end
 N_TURNS = 200  # that the widget has drawn, of which its slider shows the first
 TURNS = np.random.default_rng(0).uniform(0, 2 * math.pi, N_TURNS)
-
-
-def colour(bucket: int | np.integer) -> str:
-    return BUCKET_COLOURS[bucket % len(BUCKET_COLOURS)]
 
 
 # On the circle
@@ -80,7 +74,7 @@ def _draw_arcs(ax: Axes, rotation: np.ndarray) -> None:
     for start, end in zip(border, [*border[1:], border[0] + 360], strict=True):
         middle = math.radians((start + end) / 2)
         bucket = buckets[int((start + end) / 2 / 360 * N_DIRECTIONS) % N_DIRECTIONS]
-        arc = Wedge((0, 0), 1.35, start, end, width=0.25, facecolor=colour(bucket))
+        arc = Wedge((0, 0), 1.35, start, end, width=0.25, facecolor=bucket_colour(bucket))
         arc.set(edgecolor="white", linewidth=1.5)
         ax.add_patch(arc)
         x, y = 1.22 * np.cos(middle), 1.22 * np.sin(middle)
@@ -125,10 +119,11 @@ def draw_text(text: str, buckets: np.ndarray, per_row: int = 64) -> Figure:
     figure, ax = new_figure(9, 0.34 * n_rows + 0.1)
     for i, (character, bucket) in enumerate(zip(text, buckets, strict=True)):
         x, y = i % per_row, -1.6 * (i // per_row)
-        box = Rectangle((x, y), 1, 1.4, facecolor=colour(bucket), edgecolor="white", linewidth=0.5)
+        box = Rectangle(
+            (x, y), 1, 1.4, facecolor=bucket_colour(bucket), edgecolor="white", linewidth=0.5
+        )
         ax.add_patch(box)
-        letter = {" ": "␣", "\n": "↵"}.get(character, character)
-        ax.text(x + 0.5, y + 0.65, letter, ha="center", va="center", fontsize=8)
+        ax.text(x + 0.5, y + 0.65, letter(character), ha="center", va="center", fontsize=8)
     ax.set(xlim=(0, per_row), ylim=(-1.6 * (n_rows - 1) - 0.1, 1.5))
     ax.axis("off")
     return figure

@@ -8,22 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from efftx.attention import reach_count, sort_by_bucket
-from efftx.plots.figures import new_figure, show
-
-# Light enough for black letters; Paul Tol's "light" scheme, safe for colour-blind readers.
-BUCKET_COLOURS = (
-    "#77AADD",
-    "#EE8866",
-    "#EEDD88",
-    "#44BB99",
-    "#FFAABB",
-    "#99DDFF",
-    "#BBCC33",
-    "#DDDDDD",
+from efftx.plots.figures import (
+    BUCKET_COLOURS,
+    INK,
+    MARKERS,
+    ORANGE,
+    bucket_colour,
+    letter,
+    new_figure,
+    show,
 )
+
 STEPS = ("the sequence", "1  bucket", "2  sort", "3  chunk", "4  attend")
 ROW_HEIGHT, GAP = 2.1, 0.6  # between rows, and between chunks
-INK, FAINT, STRONG = "#333333", "#AAAAAA", "#D55E00"
+FAINT = "#AAAAAA"
 
 
 def _sorted_positions(buckets: np.ndarray) -> np.ndarray:
@@ -53,11 +51,11 @@ def draw_steps(
     for row, (x, coloured) in enumerate(rows[: n_steps + 1]):
         _draw_row(ax, text, x, -ROW_HEIGHT * row, buckets if coloured else None, query)
     if n_steps >= 2:
-        _draw_links(ax, zip(in_order, place, strict=True), 1, query)
+        _draw_lines(ax, zip(in_order, place, in_order, strict=True), 1, query, faint=0.6)
     if n_steps >= 4:
         _draw_row(ax, text, x_chunked, -ROW_HEIGHT * 4, buckets, query)
         pairs = [(x_chunked[j], x_chunked[i], i) for i, j in zip(*np.nonzero(reach), strict=True)]
-        _draw_attention(ax, pairs, query)
+        _draw_lines(ax, pairs, 3, query, faint=0.8)
     for row, label in enumerate(STEPS[: n_steps + 1]):
         ax.text(-1, -ROW_HEIGHT * row + 0.5, label, ha="right", va="center", weight="bold")
     ax.set(xlim=(-6, width + 0.5), ylim=(-ROW_HEIGHT * 4 - 0.3, 1.3))
@@ -67,29 +65,22 @@ def draw_steps(
 
 def _draw_row(ax: Axes, text: str, x, y: float, buckets, query: int | None) -> None:
     for i, character in enumerate(text):
-        colour = "white" if buckets is None else BUCKET_COLOURS[buckets[i] % len(BUCKET_COLOURS)]
-        edge, line = (STRONG, 2.5) if i == query else ("#888888", 0.6)
+        colour = "white" if buckets is None else bucket_colour(buckets[i])
+        edge, line = (ORANGE, 2.5) if i == query else ("#888888", 0.6)
         box = Rectangle((x[i], y), 1, 1, facecolor=colour, edgecolor=edge, linewidth=line)
         box.set_zorder(3 if i == query else 2)
         ax.add_patch(box)
-        letter = {" ": "␣", "\n": "↵"}.get(character, character)
-        ax.text(x[i] + 0.5, y + 0.47, letter, ha="center", va="center", fontsize=9, zorder=4)
+        ax.text(
+            x[i] + 0.5, y + 0.47, letter(character), ha="center", va="center", fontsize=9, zorder=4
+        )
 
 
-def _draw_links(ax: Axes, pairs, row: int, query: int | None) -> None:
-    for i, (above, below) in enumerate(pairs):
-        colour, line = (STRONG, 2) if i == query else (FAINT, 0.6)
-        y = -ROW_HEIGHT * row
+def _draw_lines(ax: Axes, lines, row: int, query: int | None, *, faint: float) -> None:
+    """Lines (x above, x below, query that they belong to) from a row down to the next."""
+    y = -ROW_HEIGHT * row
+    for above, below, i in lines:
+        colour, line = (ORANGE, 2) if i == query else (FAINT, faint)
         x = (above + 0.5, below + 0.5)
-        ax.plot(x, (y, y - ROW_HEIGHT + 1), color=colour, linewidth=line, zorder=1 + (i == query))
-
-
-def _draw_attention(ax: Axes, pairs, query: int | None) -> None:
-    """Lines from the keys in the row of chunks down to the queries that attend to them."""
-    for key_x, query_x, i in pairs:
-        colour, line = (STRONG, 2) if i == query else (FAINT, 0.8)
-        y = -ROW_HEIGHT * 3
-        x = (key_x + 0.5, query_x + 0.5)
         ax.plot(x, (y, y - ROW_HEIGHT + 1), color=colour, linewidth=line, zorder=1 + (i == query))
 
 
@@ -154,8 +145,7 @@ def _outline_windows(ax: Axes, length: int, chunk_len: int) -> None:
 def draw_errors(n_hashes, errors: dict[str, np.ndarray], *, ylabel: str) -> Figure:
     """One line for each named series of errors against the number of rounds."""
     figure, ax = new_figure(7, 3.4)
-    markers = "osD^v"
-    for (name, values), marker in zip(errors.items(), markers, strict=False):
+    for (name, values), marker in zip(errors.items(), MARKERS, strict=False):
         (line,) = ax.plot(n_hashes, values, marker=marker)
         ax.annotate(
             name,
@@ -178,7 +168,7 @@ def draw_leak(changes: dict[str, np.ndarray]) -> Figure:
     """How much each position's output changes when only the last position's input changes."""
     figure, axes = new_figure(9, 2.6, ncols=len(changes), sharey=True)
     for ax, (title, change) in zip(np.atleast_1d(axes), changes.items(), strict=True):
-        ax.plot(np.arange(len(change)), change, ".", color=STRONG, markersize=4)
+        ax.plot(np.arange(len(change)), change, ".", color=ORANGE, markersize=4)
         ax.set_title(title)
         ax.set(xlabel="position")
     np.atleast_1d(axes)[0].set_ylabel("relative change")

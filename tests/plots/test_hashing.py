@@ -55,7 +55,7 @@ def test_arcs_are_the_buckets(n_buckets, turn):
         inside = np.radians(np.linspace(arc.theta1 + 1, arc.theta2 - 1, 9))
         (buckets,) = pictures.buckets_of(pictures.directions(inside), rotation[None])
         assert len(set(buckets)) == 1
-        assert matches(arc.get_facecolor(), pictures.colour(buckets[0]))
+        assert matches(arc.get_facecolor(), pictures.bucket_colour(buckets[0]))
 
 
 def matches(rgba, name: str) -> bool:
@@ -106,7 +106,7 @@ def test_every_character_has_its_bucket_s_colour():
     (ax,) = pictures.draw_text(text, buckets, per_row=4).axes
     assert [label.get_text() for label in ax.texts] == list("a␣b↵a␣b")
     for box, bucket in zip(ax.patches, buckets, strict=True):
-        assert matches(box.get_facecolor(), pictures.colour(bucket))
+        assert matches(box.get_facecolor(), pictures.bucket_colour(bucket))
     assert [box.get_x() for box in ax.patches] == [0, 1, 2, 3, 0, 1, 2]
     assert len({box.get_y() for box in ax.patches}) == 2
 

@@ -31,7 +31,7 @@ def test_each_step_adds_a_row(n_steps):
 @pytest.mark.parametrize("query", range(len(TEXT)))
 def test_orange_lines_lead_from_what_the_query_attends_to(query):
     figure = pictures.draw_steps(TEXT, BUCKETS, CHUNK_LEN, query=query)
-    orange = [line for line in figure.axes[0].lines if line.get_color() == pictures.STRONG]
+    orange = [line for line in figure.axes[0].lines if line.get_color() == pictures.ORANGE]
     assert len(orange) == 1 + REACHED[query].sum()  # one for its way through the sort
 
 
