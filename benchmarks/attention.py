@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import attention as contenders
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker, take_turns
-from benchmarks.harness.machine import environment, limits
+from benchmarks.harness.machine import limits
 from efftx.plots import new_figure, png
+from efftx.training.records import environment
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (1024, 4096, 8192, 16384, 65536, 262144)
@@ -139,7 +140,7 @@ def tables(record: dict):
     names = list(contenders.CONTENDERS)
     lsh = [name for name in names if contenders.CONTENDERS[name].hashes]
     cells = {(r["who"], r["L"], r.get("n_hashes"), r["pass"]): r for r in record["results"]}
-    yield record["machine"] + "; " + ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    yield "; ".join(f"{k} {v}" for k, v in (record["machine"] | record["versions"]).items())
     for name in PASSES:
         yield f"\n{name}: seconds (scratch MiB)"
         yield "| L | rounds | " + " | ".join([*lsh, "× faster", "× limit", "exact: "]) + " |"

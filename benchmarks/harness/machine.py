@@ -1,29 +1,10 @@
-"""What ran a benchmark, and what that machine can do at best."""
+"""What the machine that runs a benchmark can do at best."""
 
-import os
-import platform
 import statistics
 import time
-from importlib import metadata
 
 import jax
 import jax.numpy as jnp
-
-
-def processor() -> str:
-    with open("/proc/cpuinfo") as file:
-        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-
-
-def environment(*packages: str) -> dict:
-    """Machine and versions, as every result records them."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return {
-        "machine": f"{processor()}, {cores} cores, {memory:.0f} GiB",
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in ("jax", "jaxlib", "numpy", *packages)},
-    }
 
 
 def limits() -> dict:
