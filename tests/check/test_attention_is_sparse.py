@@ -1,80 +1,16 @@
-"""Exercise 06: solutions pass, stubs are met kindly, each mistake is called by its name."""
+"""Exercise 06: what learners hand in, right and wrong; and what is special to it.
+
+What every exercise is held to stands in ``test_every_exercise.py``.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from efftx import attention
-from efftx.check import CheckFailed
 from efftx.check import attention_is_sparse as check
-from tests.check.sources import functions_of, run
-
-STEM = "06_attention_is_sparse"
-SOLVED = functions_of("solutions", STEM)
-PARTS = ("top_mass", "add_keys", "keys_compared", "blocked_causal_attention")
-CHECKS = {name: getattr(check, name) for name in PARTS}
-
-
-def said(name: str, answer) -> str:
-    """What the check says to a wrong answer, on one line."""
-    with pytest.raises(CheckFailed) as caught:
-        CHECKS[name](answer)
-    assert "Traceback" not in str(caught.value)
-    return " ".join(str(caught.value).split())
-
-
-@pytest.fixture(scope="module")
-def solved() -> dict:
-    return run(SOLVED)
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_the_solution_passes(name, solved, capsys):
-    CHECKS[name](solved[name])
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"✓ {name} is right on ")
-    assert len(line) <= 100
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_the_stub_is_met_kindly(name):
-    untouched = run(functions_of("exercises", STEM))
-    assert said(name, untouched[name]).startswith(f"{name} is not written yet. Replace the line")
-
-
-def test_a_stub_that_is_called_is_named():
-    names = run(SOLVED)
-    names["add_keys"] = run(functions_of("exercises", STEM))["add_keys"]
-    message = said("blocked_causal_attention", names["blocked_causal_attention"])
-    assert message.startswith("blocked_causal_attention calls add_keys, which is not written yet.")
-
-
-# Every mistake of the tables: it is one, and it is recognised as itself.
-
-NAMED = [(name, says) for name in PARTS for says in CHECKS[name].mistakes]
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_four_mistakes_have_a_name(name):
-    assert len(CHECKS[name].mistakes) >= 4
-
-
-@pytest.mark.parametrize(("name", "says"), NAMED, ids=[says[:40] for _, says in NAMED])
-def test_a_mistake_is_called_by_its_name(name, says):
-    def answer(*case):
-        with np.errstate(all="ignore"):
-            return CHECKS[name].mistakes[says](*map(_as_numpy, case))
-
-    pattern, message = says.split("{"), said(name, answer)
-    assert message.startswith(f"✗ {name} is not right yet. {pattern[0]}")
-    assert "{" not in message
-    assert "The smallest input that shows it:" in message
-
-
-def _as_numpy(x):
-    return np.asarray(x) if isinstance(x, jax.Array) else x
-
+from tests.check.exercise import Exercise
+from tests.check.sources import run
 
 # What learners do: the solution with a line or two changed, and words that the message must hold.
 
@@ -160,30 +96,6 @@ SLIPS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "edits"), SLIPS, ids=[f"{s[0]}-{s[1]}" for s in SLIPS])
-def test_a_slip_in_the_solution_is_called_by_its_name(name, words, edits):
-    code = SOLVED
-    for old, new in edits.items():
-        assert code.count(old) == 1, f"{code.count(old)} times in the solution: {old}"
-        code = code.replace(old, new)
-    assert words in said(name, run(code)[name])
-
-
-def test_sums_that_are_never_reset_are_recognised():
-    start = SOLVED.index("    for start in range(0, length, block_len):")
-    reset = SOLVED[SOLVED.index("        maximum = jnp.full(") : SOLVED.index("        query = ")]
-    outside = reset.replace("        ", "    ")
-    code = SOLVED[:start] + outside + SOLVED[start:].replace(reset, "")
-    message = said("blocked_causal_attention", run(code)["blocked_causal_attention"])
-    assert "Each starts anew" in message
-
-
-def test_a_slip_without_a_name_is_shown_an_example():
-    message = said("top_mass", lambda weights, k: jnp.ones(len(weights)) / 7)
-    assert "The smallest input that fails: weights = [" in message
-    assert "mass[0]: got 0.14286, expected 1" in message
-
-
 # Other ways to be right: numpy, float64, loops, other formulas, under jit.
 
 
@@ -253,11 +165,40 @@ RIGHT = [
     ("blocked_causal_attention", the_packages),
 ]
 
+PARTS = ("top_mass", "add_keys", "keys_compared", "blocked_causal_attention")
+EXERCISE = Exercise(
+    stem="06_attention_is_sparse",
+    parts={name: getattr(check, name) for name in PARTS},
+    slips=SLIPS,
+    right=RIGHT,
+)
+said = EXERCISE.said
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_other_ways_to_be_right_pass(name, answer, capsys):
-    CHECKS[name](answer)
-    assert "is right" in capsys.readouterr().out
+
+# Special to this exercise.
+
+
+def test_a_stub_that_is_called_is_named():
+    names = run(EXERCISE.solution)
+    names["add_keys"] = EXERCISE.untouched["add_keys"]
+    message = said("blocked_causal_attention", names["blocked_causal_attention"])
+    assert message.startswith("blocked_causal_attention calls add_keys, which is not written yet.")
+
+
+def test_sums_that_are_never_reset_are_recognised():
+    solved = EXERCISE.solution
+    start = solved.index("    for start in range(0, length, block_len):")
+    reset = solved[solved.index("        maximum = jnp.full(") : solved.index("        query = ")]
+    outside = reset.replace("        ", "    ")
+    code = solved[:start] + outside + solved[start:].replace(reset, "")
+    message = said("blocked_causal_attention", run(code)["blocked_causal_attention"])
+    assert "Each starts anew" in message
+
+
+def test_a_slip_without_a_name_is_shown_an_example():
+    message = said("top_mass", lambda weights, k: jnp.ones(len(weights)) / 7)
+    assert "The smallest input that fails: weights = [" in message
+    assert "mass[0]: got 0.14286, expected 1" in message
 
 
 def test_masking_the_whole_matrix_is_not_skipping():

@@ -1,4 +1,7 @@
-"""Exercise 07: solutions pass, stubs are met kindly, each mistake is called by its name."""
+"""Exercise 07: what learners hand in, right and wrong; and what is special to it.
+
+What every exercise is held to stands in ``test_every_exercise.py``.
+"""
 
 import itertools
 import math
@@ -6,82 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from efftx import attention
-from efftx.check import CheckFailed
 from efftx.check import hashing as check
-from tests.check.sources import functions_of, run
-
-STEM = "07_hashing"
-SOLVED = functions_of("solutions", STEM)
-PARTS = (
-    "hash_once",
-    "combine_digits",
-    "found_in_rounds",
-    "rounds_needed",
-    "collisions_by_angle",
-)
-CHECKS = {name: getattr(check, name) for name in (*PARTS, "my_hash_vectors")}
-
-
-def said(name: str, answer) -> str:
-    """What the check says to a wrong answer, on one line."""
-    with pytest.raises(CheckFailed) as caught:
-        CHECKS[name](answer)
-    assert "Traceback" not in str(caught.value)
-    return " ".join(str(caught.value).split())
-
-
-@pytest.fixture(scope="module")
-def solved() -> dict:
-    return run(SOLVED)
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, solved, capsys):
-    CHECKS[name](solved[name])
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"✓ {name} is right on ")
-    assert len(line) <= 100
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_met_kindly(name):
-    untouched = run(functions_of("exercises", STEM))
-    message = said(name, untouched[name])
-    first = name if name in PARTS else f"{name} calls hash_once, which"
-    assert message.startswith(f"{first} is not written yet. Replace the line")
-
-
-# Every mistake of the tables: it is one, and it is recognised as itself.
-
-NAMED = [(name, says) for name in PARTS for says in CHECKS[name].mistakes]
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_four_mistakes_have_a_name(name):
-    assert len(CHECKS[name].mistakes) >= 4
-
-
-@pytest.mark.parametrize(("name", "says"), NAMED, ids=[f"{n}-{says[:40]}" for n, says in NAMED])
-def test_a_mistake_is_called_by_its_name(name, says):
-    one = CHECKS[name]
-
-    def answer(*case):
-        case = [np.asarray(x) if isinstance(x, jax.Array) else x for x in case]
-        with np.errstate(all="ignore"):
-            result = one.mistakes[says](*case)
-        if len(one.returns) == 1:
-            return result
-        pairs = zip(result, one.right(*case), strict=True)
-        return tuple(right if mine is None else mine for mine, right in pairs)
-
-    start, message = says.split("{")[0], said(name, answer)
-    assert message.startswith(f"✗ {name} is not right yet. {start}")
-    assert "{" not in message
-    assert "The smallest input that shows it:" in message
-
+from tests.check.exercise import Exercise
 
 # What learners do: the solution with a line or two changed, and words that the message must hold.
 
@@ -161,26 +92,6 @@ SLIPS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "edits"), SLIPS, ids=[f"{s[0]}-{s[1]}" for s in SLIPS])
-def test_a_slip_in_the_solution_is_called_by_its_name(name, words, edits):
-    code = SOLVED
-    for old, new in edits.items():
-        assert code.count(old) == 1, f"{code.count(old)} times in the solution: {old}"
-        code = code.replace(old, new)
-    assert words in said(name, run(code)[name])
-
-
-def test_a_slip_without_a_name_is_shown_an_example():
-    message = said("hash_once", lambda x, R: jnp.zeros(len(x), int))
-    assert "The smallest input that fails: x = [" in message
-    assert "buckets[0]: got 0, expected 2" in message
-
-
-def test_a_hash_of_the_wrong_shape_is_told_the_right_one():
-    message = said("hash_once", lambda x, R: x @ R)
-    assert "`buckets` must have shape (4,); got shape (4, 2)" in message
-
-
 # Other ways to be right: numpy, loops, other formulas, under jit.
 
 
@@ -244,8 +155,26 @@ RIGHT = [
     ("my_hash_vectors", attention.hash_vectors),
 ]
 
+PARTS = ("hash_once", "combine_digits", "found_in_rounds", "rounds_needed", "collisions_by_angle")
+EXERCISE = Exercise(
+    stem="07_hashing",
+    parts={name: getattr(check, name) for name in PARTS},
+    slips=SLIPS,
+    right=RIGHT,
+    together={"my_hash_vectors": check.my_hash_vectors},
+)
+said = EXERCISE.said
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_other_ways_to_be_right_pass(name, answer, capsys):
-    CHECKS[name](answer)
-    assert "is right" in capsys.readouterr().out
+
+# Special to this exercise.
+
+
+def test_a_slip_without_a_name_is_shown_an_example():
+    message = said("hash_once", lambda x, R: jnp.zeros(len(x), int))
+    assert "The smallest input that fails: x = [" in message
+    assert "buckets[0]: got 0, expected 2" in message
+
+
+def test_a_hash_of_the_wrong_shape_is_told_the_right_one():
+    message = said("hash_once", lambda x, R: x @ R)
+    assert "`buckets` must have shape (4,); got shape (4, 2)" in message

@@ -1,81 +1,15 @@
-"""Exercise 08: solutions pass, stubs are met kindly, each mistake is called by its name."""
+"""Exercise 08: what learners hand in, right and wrong; and what is special to it.
+
+What every exercise is held to stands in ``test_every_exercise.py``.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from efftx import attention
-from efftx.check import CheckFailed
 from efftx.check import lsh_attention as check
-from tests.check.sources import functions_of, run
-
-STEM = "08_lsh_attention"
-SOLVED = functions_of("solutions", STEM)
-PARTS = ("sort_and_undo", "allowed_pairs", "attend", "join_rounds")
-CHECKS = {name: getattr(check, name) for name in (*PARTS, "my_lsh_attention")}
-
-
-def said(name: str, answer) -> str:
-    """What the check says to a wrong answer, on one line."""
-    with pytest.raises(CheckFailed) as caught:
-        CHECKS[name](answer)
-    assert "Traceback" not in str(caught.value)
-    return " ".join(str(caught.value).split())
-
-
-@pytest.fixture(scope="module")
-def solved() -> dict:
-    return run(SOLVED)
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, solved, capsys):
-    CHECKS[name](solved[name])
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"✓ {name} is right on ")
-    assert len(line) <= 100
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_met_kindly(name):
-    untouched = run(functions_of("exercises", STEM))
-    message = said(name, untouched[name])
-    first = name if name in PARTS else f"{name} calls sort_and_undo, which"
-    assert message.startswith(f"{first} is not written yet. Replace the line")
-
-
-# Every mistake of the tables: it is one, and it is recognised as itself.
-
-NAMED = [(name, says) for name in PARTS for says in CHECKS[name].mistakes]
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_four_mistakes_have_a_name(name):
-    assert len(CHECKS[name].mistakes) >= 4
-
-
-@pytest.mark.parametrize(("name", "says"), NAMED, ids=[says[:40] for _, says in NAMED])
-def test_a_mistake_is_called_by_its_name(name, says):
-    one = CHECKS[name]
-
-    def answer(*case):
-        with np.errstate(all="ignore"):
-            result = one.mistakes[says](*map(_as_numpy, case))
-        if len(one.returns) == 1:
-            return result
-        right = one.right(*map(_as_numpy, case))
-        return tuple(r if m is None else m for m, r in zip(result, right, strict=True))
-
-    pattern, message = says.split("{"), said(name, answer)
-    assert message.startswith(f"✗ {name} is not right yet. {pattern[0]}")
-    assert "{" not in message
-    assert "The smallest input that shows it:" in message
-
-
-def _as_numpy(x):
-    return np.asarray(x) if isinstance(x, jax.Array) else x
-
+from tests.check.exercise import Exercise
 
 # What learners do: the solution with a line or two changed, and words that the message must hold.
 
@@ -155,22 +89,6 @@ SLIPS = [
         {"n_rounds = ": "return attend(q, v, allowed.all(axis=0))[0]\n    n = "},
     ),
 ]
-
-
-@pytest.mark.parametrize(("name", "words", "edits"), SLIPS, ids=[f"{s[0]}-{s[1]}" for s in SLIPS])
-def test_a_slip_in_the_solution_is_called_by_its_name(name, words, edits):
-    code = "import numpy as np\n" + SOLVED
-    for old, new in edits.items():
-        assert code.count(old) == 1, f"{code.count(old)} times in the solution: {old}"
-        code = code.replace(old, new)
-    assert words in said(name, run(code)[name])
-
-
-def test_a_slip_without_a_name_is_shown_an_example():
-    message = said("allowed_pairs", lambda *case: jnp.ones((len(case[0]),) * 2, bool))
-    assert "The smallest input that fails: buckets = [" in message
-    assert "allowed[0, 0]: got True, expected False" in message
-    assert "■ both allow it + only yours allows it" in message
 
 
 # Other ways to be right: numpy, float64, loops, other formulas, under jit.
@@ -266,8 +184,22 @@ RIGHT = [
     ("my_lsh_attention", the_packages_reference),
 ]
 
+PARTS = ("sort_and_undo", "allowed_pairs", "attend", "join_rounds")
+EXERCISE = Exercise(
+    stem="08_lsh_attention",
+    parts={name: getattr(check, name) for name in PARTS},
+    slips=SLIPS,
+    right=RIGHT,
+    together={"my_lsh_attention": check.my_lsh_attention},
+)
+said = EXERCISE.said
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_other_ways_to_be_right_pass(name, answer, capsys):
-    CHECKS[name](answer)
-    assert "is right" in capsys.readouterr().out
+
+# Special to this exercise.
+
+
+def test_a_slip_without_a_name_is_shown_an_example():
+    message = said("allowed_pairs", lambda *case: jnp.ones((len(case[0]),) * 2, bool))
+    assert "The smallest input that fails: buckets = [" in message
+    assert "allowed[0, 0]: got True, expected False" in message
+    assert "■ both allow it + only yours allows it" in message

@@ -1,0 +1,82 @@
+"""Solutions pass, stubs are met kindly, each mistake is called by its name: in every exercise."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.check.test_attention_is_sparse import EXERCISE as ATTENTION_IS_SPARSE
+from tests.check.test_hashing import EXERCISE as HASHING
+from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
+from tools.course import load
+
+EXERCISES = (ATTENTION_IS_SPARSE, HASHING, LSH_ATTENTION)
+
+
+def cases(list_of):
+    """The values of ``list_of(exercise)`` for every exercise, each after the exercise itself."""
+    return [
+        pytest.param(exercise, *values, id="-".join([exercise.stem[:2], *labels]))
+        for exercise in EXERCISES
+        for values in list_of(exercise)
+        for labels in [[value[:40] for value in values if isinstance(value, str)]]
+    ]
+
+
+def mistakes(exercise):
+    return [(name, says) for name, check in exercise.parts.items() for says in check.mistakes]
+
+
+def test_no_exercise_is_left_out():
+    assert [e.stem for e in EXERCISES] == [c.stem for c in load().written("exercises")]
+
+
+@pytest.mark.parametrize(("exercise", "name"), cases(lambda e: [(n,) for n in e.checks]))
+def test_the_solution_passes(exercise, name, capsys):
+    exercise.checks[name](exercise.solved[name])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"✓ {name} is right on ")
+    assert len(line) <= 100
+
+
+@pytest.mark.parametrize(("exercise", "name"), cases(lambda e: [(n,) for n in e.checks]))
+def test_the_stub_is_met_kindly(exercise, name):
+    message = exercise.said(name, exercise.untouched[name])
+    first = next(iter(exercise.parts))
+    subject = name if name in exercise.parts else f"{name} calls {first}, which"
+    assert message.startswith(f"{subject} is not written yet. Replace the line")
+
+
+@pytest.mark.parametrize(("exercise", "name"), cases(lambda e: [(n,) for n in e.parts]))
+def test_four_mistakes_have_a_name(exercise, name):
+    assert len(exercise.parts[name].mistakes) >= 4
+
+
+@pytest.mark.parametrize(("exercise", "name", "says"), cases(mistakes))
+def test_a_mistake_is_called_by_its_name(exercise, name, says):
+    """Every mistake of the tables is one, and is recognised as itself."""
+    one = exercise.parts[name]
+
+    def answer(*case):
+        case = [np.asarray(x) if isinstance(x, jax.Array) else x for x in case]
+        with np.errstate(all="ignore"):
+            result = one.mistakes[says](*case)
+        if len(one.returns) == 1:
+            return result
+        pairs = zip(result, one.right(*case), strict=True)
+        return tuple(right if mine is None else mine for mine, right in pairs)
+
+    start, message = says.split("{")[0], exercise.said(name, answer)
+    assert message.startswith(f"✗ {name} is not right yet. {start}")
+    assert "{" not in message
+    assert "The smallest input that shows it:" in message
+
+
+@pytest.mark.parametrize(("exercise", "name", "words", "edits"), cases(lambda e: e.slips))
+def test_a_slip_in_the_solution_is_called_by_its_name(exercise, name, words, edits):
+    assert words in exercise.said(name, exercise.edited(edits)[name])
+
+
+@pytest.mark.parametrize(("exercise", "name", "answer"), cases(lambda e: e.right))
+def test_other_ways_to_be_right_pass(exercise, name, answer, capsys):
+    exercise.checks[name](answer)
+    assert "is right" in capsys.readouterr().out
