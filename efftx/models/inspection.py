@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from efftx.models.layers import OptionalKey, Tokens
-from efftx.models.transformer import LanguageModel, branch_keys, plain_residual
+from efftx.models.residuals import branch_keys, plain_residual
+from efftx.models.transformer import LanguageModel
 from efftx.validation import require
 
 

@@ -2,7 +2,8 @@
 
 Each is a frozen dataclass of arrays that is called with one example, ``(length,)`` tokens or
 ``(length, d_model)`` vectors, and each is followed by the function that draws its first values.
-A part that stands in a branch is called with ``(x, key)``, for those that draw random numbers.
+A part that stands in a branch is called with ``(x, key, extra)``: ``key`` for those that draw random
+numbers, ``extra`` for those that look at something else than x, as at an encoder's output.
 """
 
 from collections.abc import Callable
@@ -143,7 +144,7 @@ class Attention:
     w_out: Parameter  # (n_heads, d_head, d_model)
     attend: Callable = field(metadata={"static": True})  # all heads: (*vectors, key) -> outputs
 
-    def __call__(self, x: Stream, key: OptionalKey = None) -> Stream:
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
         heads = self.attend(*self.vectors(x), key)
         return jnp.einsum("hld,hdm->lm", heads, self.w_out)
 
@@ -190,7 +191,7 @@ class FeedForward:
     w2: Parameter  # (d_ff, d_model)
     b2: Parameter  # (d_model,)
 
-    def __call__(self, x: Stream, key: OptionalKey = None) -> Stream:
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
         return jax.nn.relu(x @ self.w1 + self.b1) @ self.w2 + self.b2
 
 

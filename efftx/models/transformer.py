@@ -3,10 +3,8 @@
 The whole model is `LanguageModel.__call__`: embed, go through the blocks, read out. A block is two
 *branches*, attention and feed-forward, each behind its own layer norm; a *residual* says how the
 branches of all blocks are strung together. Both the parts of the branches and the residual can be
-exchanged: a Reformer is this composition with other attention and another residual.
-
-The parts of all blocks are stacked along a leading axis of size n_layers, so that going through
-the depth is one ``lax.scan``, compiled once. A model takes one example; ``jax.vmap`` maps it.
+exchanged: a Reformer is this composition with other attention and another residual. A model takes
+one example; ``jax.vmap`` maps it.
 
 Sources: Vaswani et al. 2017, arXiv 1706.03762; layer norm inside the branch as in GPT-2.
 """
@@ -21,12 +19,10 @@ from jaxtyping import Array, Key
 
 from efftx.models.layers import (
     Embedding,
-    LayerNorm,
     Logits,
     OptionalKey,
     Readout,
     Sizes,
-    Stream,
     Tokens,
     full,
     init_attention,
@@ -36,6 +32,7 @@ from efftx.models.layers import (
     init_readout,
     shared,
 )
+from efftx.models.residuals import Block, Branch, branch_keys, plain_residual
 
 
 @register_dataclass
@@ -44,7 +41,7 @@ class LanguageModel:
     """Scores every next token: ``model(tokens) -> logits``."""
 
     embedding: Embedding
-    blocks: "Block"  # all of them: each array has a leading axis of size n_layers
+    blocks: Block  # all of them: each array has a leading axis of size n_layers
     readout: Readout
     residual: Callable = field(metadata={"static": True})  # (blocks, x, keys) -> x
 
@@ -62,46 +59,6 @@ class LanguageModel:
     @property
     def n_layers(self) -> int:
         return len(self.blocks.attention.norm.scale)
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class Block:
-    """Attention lets the positions exchange information; then each position works on its own."""
-
-    attention: "Branch"
-    feed_forward: "Branch"
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class Branch:
-    """``layer(norm(x))``: what a residual adds to its stream."""
-
-    norm: LayerNorm
-    layer: Callable  # Attention, FeedForward or what takes their place
-
-    def __call__(self, x: Stream, key: OptionalKey = None) -> Stream:
-        return self.layer(self.norm(x), key)
-
-
-def plain_residual(blocks: Block, x: Stream, keys) -> Stream:
-    """x ← x + Attention(x), then x ← x + FeedForward(x), block after block.
-
-    Its gradient keeps the activations of every block: the memory that reversible layers save.
-    """
-
-    def step(x, block_and_keys):
-        block, (attention_key, feed_forward_key) = block_and_keys
-        x = x + block.attention(x, attention_key)
-        return x + block.feed_forward(x, feed_forward_key), None
-
-    return jax.lax.scan(step, x, (blocks, keys))[0]
-
-
-def branch_keys(key: OptionalKey, n_layers: int):
-    """For attention and for feed-forward, a key for each layer; two times None without a key."""
-    return (None, None) if key is None else tuple(jax.random.split(key, (2, n_layers)))
 
 
 def transformer(

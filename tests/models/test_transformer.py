@@ -10,7 +10,8 @@ import pytest
 
 from efftx.models.layers import Sizes, blocked, full, init_attention, init_feed_forward, shared
 from efftx.models.parameters import named_parameters
-from efftx.models.transformer import LanguageModel, language_model, plain_residual, transformer
+from efftx.models.residuals import plain_residual
+from efftx.models.transformer import LanguageModel, language_model, transformer
 
 SIZES = Sizes(n_layers=3, d_model=16, d_ff=24, n_heads=2, d_head=4, max_len=40, vocab=50)
 KINDS = {
