@@ -2,8 +2,8 @@
 
 Each is a frozen dataclass of arrays that is called with one example, ``(length,)`` tokens or
 ``(length, d_model)`` vectors, and each is followed by the function that draws its first values.
-A part that stands in a branch is called with ``(x, key, extra)``: ``key`` for those that draw random
-numbers, ``extra`` for those that look at something else than x, as at an encoder's output.
+A part that stands in a branch is called with ``(x, key, extra)``: ``key`` for those that draw
+random numbers, ``extra`` for those that look at more than x, as at an encoder's output.
 """
 
 from collections.abc import Callable

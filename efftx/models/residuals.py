@@ -1,8 +1,8 @@
 """How the branches of a deep network are strung together.
 
-A *branch* is a layer behind its own layer norm, `layer(norm(x))`. A *block* is two branches or more,
-in the order of its fields. A *residual* takes a stream through all blocks. The parts of all blocks
-are stacked along a leading axis of size n_layers, so that going through the depth is one
+A *branch* is a layer behind its own layer norm, ``layer(norm(x))``. A *block* is two branches or
+more, in the order of its fields. A *residual* takes a stream through all blocks. The parts of all
+blocks are stacked along a leading axis of size n_layers, so that going through the depth is one
 ``lax.scan``, compiled once.
 """
 
