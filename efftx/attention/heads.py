@@ -38,7 +38,9 @@ def map_heads(attend: Callable, *arrays, at_once: int = 1):
             f"got {describe(array)}.",
         )
     flat = [_flatten_leading(array, leading) for array in arrays]
-    results = lax.map(lambda one_head: attend(*one_head), flat, batch_size=at_once)
+    # A batch of one would be a leading axis of 1, for which XLA finds slower loops on a CPU.
+    batch_size = at_once if at_once > 1 else None
+    results = lax.map(lambda one_head: attend(*one_head), flat, batch_size=batch_size)
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), results)
 
 
