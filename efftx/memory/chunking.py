@@ -1,0 +1,157 @@
+"""Layers and losses a chunk of positions at a time, so that their widest arrays never exist whole.
+
+A feed-forward layer treats every position alike and by itself; so does a readout with its loss.
+They may take the positions chunk by chunk, one after the other, in the same memory. The backward
+pass does too: it keeps only what goes into a chunk, computes the chunk anew, and adds up the
+gradients of the parameters.
+
+Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 3.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+from efftx.validation import check_positive, check_vectors, describe, require, values_are_known
+
+Targets = Integer[Array | np.ndarray, "length"]
+
+
+def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
+    r"""f(params, \*arrays) of an f that treats positions alike, chunk_len of them at a time.
+
+    f gets the parameters (any pytree) and the same m rows of each array, whose leading axis are the
+    positions. It returns an array, or a pytree of them, of m rows. What is wide *inside* f, as the
+    (m, d_ff) activations of a feed-forward layer, exists for one chunk only, forward and backward.
+    The backward pass keeps the parameters and the arrays and nothing else; its price is that f is
+    computed once more.
+
+    Any length ≥ 1: the rest that does not fill a chunk is a shorter chunk, nothing is padded.
+    Gradients of parameters in bfloat16 or float16 are added up in float32.
+
+    Raises ValueError for chunk_len < 1, arrays of different lengths, and an f that does not return
+    a row for each position. That f treats positions alike cannot be checked.
+    """
+    check_positive(chunk_len=chunk_len)
+    length = check_arrays(arrays)
+    chunk_len = min(chunk_len, length)
+    check_rows(f, params, [x[:chunk_len] for x in arrays])
+    n_whole = length // chunk_len
+    end = n_whole * chunk_len
+
+    @jax.checkpoint  # else the float32 copies would be kept
+    def run(params, arrays):
+        summed = jax.tree.map(at_least_float32, params)  # in the dtype of what is summed up
+
+        @partial(jax.checkpoint, prevent_cse=False)  # as its documentation says for loops
+        def one(chunk):
+            return f(jax.tree.map(like, summed, params), *chunk)
+
+        chunks = [x[:end].reshape(n_whole, chunk_len, *x.shape[1:]) for x in arrays]
+        parts = [jax.tree.map(_join, lax.map(one, chunks))]
+        if end < length:
+            parts.append(one([x[end:] for x in arrays]))
+        return jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+
+    return run(params, arrays)
+
+
+def map_chunks_reference(f: Callable, params: Any, *arrays, chunk_len: int):
+    """The definition of :func:`map_chunks`: a loop over slices, which keeps all it computes."""
+    starts = range(0, len(arrays[0]), chunk_len)
+    parts = [f(params, *(x[start : start + chunk_len] for x in arrays)) for start in starts]
+    return jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+
+
+def chunked_cross_entropy(
+    readout: Callable,
+    params: Any,
+    x: Float[Array, "length d_model"],
+    targets: Targets,
+    *,
+    chunk_len: int,
+) -> Float[Array, "length"]:
+    r"""−log p(target) of each position in nats, without the (length, vocab) matrix of logits.
+
+    ``readout(params, x)`` gives the logits of some positions from their vectors. Their softmax
+    turns them into p. Of logits and their gradients there is one (chunk_len, vocab) piece at a
+    time. Computed in at least float32.
+
+    Raises ValueError for chunk_len < 1, wrong shapes or dtypes, and, where their values are known
+    (not under a trace), for targets outside the vocabulary.
+    """
+    check_vectors(x=x)
+    check_targets(targets, jax.eval_shape(readout, params, x))
+    f = partial(cross_entropy_reference, readout)
+    return map_chunks(f, params, x, targets, chunk_len=chunk_len)
+
+
+def cross_entropy_reference(
+    readout: Callable, params: Any, x: Float[Array, "length d_model"], targets: Targets
+) -> Float[Array, "length"]:
+    """The definition of :func:`chunked_cross_entropy`, through all the logits at once."""
+    logits = at_least_float32(readout(params, x))
+    chosen = jnp.take_along_axis(logits, jnp.int32(targets)[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=1) - chosen
+
+
+def at_least_float32(x):
+    """bfloat16 and float16 become float32."""
+    low = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return x.astype(jnp.float32) if low else x
+
+
+def like(x, original):
+    return x if x.dtype == original.dtype else x.astype(original.dtype)
+
+
+def _join(chunks):
+    return chunks.reshape(-1, *chunks.shape[2:])
+
+
+def check_arrays(arrays: tuple) -> int:
+    """The length that all arrays share."""
+    require(len(arrays) >= 1, "map_chunks needs at least one array to cut into chunks.")
+    for array in arrays:
+        require(
+            getattr(array, "ndim", 0) >= 1 and len(array) >= 1,
+            f"an array to cut into chunks must have at least one position; got {describe(array)}.",
+        )
+        require(
+            len(array) == len(arrays[0]),
+            "the arrays to cut into chunks must have the same length; "
+            f"got {describe(arrays[0])} and {describe(array)}.",
+        )
+    return len(arrays[0])
+
+
+def check_rows(f: Callable, params, chunk: list) -> None:
+    """f gives as many rows as it gets."""
+    for result in jax.tree.leaves(jax.eval_shape(f, params, *chunk)):
+        require(
+            result.ndim >= 1 and len(chunk[0]) == result.shape[0],
+            f"f must return one row for each of the {len(chunk[0])} positions that it gets; "
+            f"got {describe(result)}.",
+        )
+
+
+def check_targets(targets, logits) -> None:
+    """Each target is a token of the vocabulary that the logits speak of."""
+    length, vocab = logits.shape
+    integer = hasattr(targets, "shape") and jnp.issubdtype(targets.dtype, jnp.integer)
+    require(
+        integer and targets.shape == (length,),
+        f"targets must be ({length},) integers, one for each position; got {describe(targets)}.",
+    )
+    if values_are_known(targets):
+        low, high = int(targets.min()), int(targets.max())
+        require(
+            low >= 0 and high < vocab,
+            f"targets must lie in 0 … {vocab - 1} (vocab {vocab}); got {low} … {high}.",
+        )
