@@ -17,12 +17,14 @@ import jax
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Key
 
+from efftx.models.chunked import chunked
 from efftx.models.layers import (
     Embedding,
     Logits,
     OptionalKey,
     Readout,
     Sizes,
+    Stream,
     Tokens,
     full,
     init_attention,
@@ -52,9 +54,12 @@ class LanguageModel:
         Raises ValueError unless the tokens are a vector of 1 to max_len integers, and where their
         values are known (not under a trace) unless they lie in the vocabulary.
         """
+        return self.readout(self.last_vectors(tokens, key))
+
+    def last_vectors(self, tokens: Tokens, key: OptionalKey = None) -> Stream:
+        """What the readout reads: a loss in chunks never asks for all logits at once."""
         x = self.embedding(tokens)
-        x = self.residual(self.blocks, x, branch_keys(key, self.n_layers))
-        return self.readout(x)
+        return self.residual(self.blocks, x, branch_keys(key, self.n_layers))
 
     @property
     def n_layers(self) -> int:
@@ -62,12 +67,22 @@ class LanguageModel:
 
 
 def transformer(
-    key: Key[Array, ""], sizes: Sizes, *, shared_qk: bool = False, attend: Callable | None = None
+    key: Key[Array, ""],
+    sizes: Sizes,
+    *,
+    shared_qk: bool = False,
+    attend: Callable | None = None,
+    ff_chunk_len: int | None = None,
 ) -> LanguageModel:
-    """A Transformer with full attention, or with shared-QK attention, or with another `attend`."""
+    """A Transformer with full attention, or with shared-QK attention, or with another `attend`.
+
+    With ``ff_chunk_len`` its feed-forward layers take that many positions at a time.
+    """
     attend = attend or (shared if shared_qk else full)
     attention = partial(init_attention, n_projections=2 if shared_qk else 3, attend=attend)
-    return language_model(key, sizes, attention, init_feed_forward, plain_residual)
+    whole = ff_chunk_len is None
+    feed_forward = init_feed_forward if whole else chunked(init_feed_forward, ff_chunk_len)
+    return language_model(key, sizes, attention, feed_forward, plain_residual)
 
 
 def language_model(

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Integer, Key
 from tqdm import tqdm
 
+from efftx.memory import chunked_cross_entropy
 from efftx.training.batches import consecutive_windows
 from efftx.validation import describe, require
 
@@ -16,19 +17,32 @@ Window = Integer[Array | np.ndarray, "length_plus_1"]
 
 
 def bits_per_byte(
-    model: Callable, window: Window, key: Key[Array, ""] | None = None
+    model: Callable,
+    window: Window,
+    key: Key[Array, ""] | None = None,
+    *,
+    chunk_len: int | None = None,
 ) -> Float[Array, ""]:
     """The mean of −log2 p(next byte) over one text window; 8 is what knowing nothing costs.
 
-    A window of length + 1 bytes makes ``length`` predictions: of every byte but the first.
-    Raises ValueError unless the window is a vector of at least two integers.
+    A window of length + 1 bytes makes ``length`` predictions: of every byte but the first. With
+    ``chunk_len`` only that many positions' logits exist at a time (the model needs ``last_vectors``
+    and ``readout`` for that); ``partial(bits_per_byte, chunk_len=256)`` is a loss to train with.
+
+    Raises ValueError unless the window is a vector of at least two integers, and for chunk_len < 1.
     """
     require(
         window.ndim == 1 and len(window) >= 2 and jnp.issubdtype(window.dtype, jnp.integer),
         f"a window must be a vector of at least 2 integers; got {describe(window)}.",
     )
     inputs, targets = window[:-1], window[1:].astype(jnp.int32)
-    nats = optax.softmax_cross_entropy_with_integer_labels(model(inputs, key), targets)
+    if chunk_len is None:
+        nats = optax.softmax_cross_entropy_with_integer_labels(model(inputs, key), targets)
+    else:
+        vectors = model.last_vectors(inputs, key)
+        nats = chunked_cross_entropy(
+            lambda readout, x: readout(x), model.readout, vectors, targets, chunk_len=chunk_len
+        )
     return nats.mean() / jnp.log(2)
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from efftx.memory import chunked_cross_entropy, map_chunks
+from efftx.models.layers import Sizes
+from efftx.models.transformer import transformer
+from efftx.training.losses import bits_per_byte
 
 X = jnp.ones((10, 4))
 W = jnp.ones((4, 7))
@@ -78,3 +81,13 @@ def test_targets(targets, message):
 def test_vectors_of_a_whole_batch():
     with pytest.raises(ValueError, match=r"x must be a \(length, width\) array of one head"):
         chunked_cross_entropy(readout, W, jnp.ones((2, 10, 4)), TARGETS, chunk_len=4)
+
+
+@pytest.mark.parametrize("chunk_len", [0, -3, 2.5])
+def test_chunk_len_of_a_model_and_of_a_loss(chunk_len):
+    message = f"chunk_len must be a whole number of at least 1; got {chunk_len}"
+    sizes = Sizes(n_layers=1, d_model=4, d_ff=4, n_heads=1, d_head=4, max_len=10)
+    with pytest.raises(ValueError, match=message):
+        transformer(jax.random.key(0), sizes, ff_chunk_len=chunk_len)
+    with pytest.raises(ValueError, match=message):
+        bits_per_byte(transformer(jax.random.key(0), sizes), TARGETS, chunk_len=chunk_len)

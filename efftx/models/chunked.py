@@ -1,0 +1,41 @@
+"""A feed-forward layer that takes the positions in chunks, in the place of one that takes them all.
+
+language_model(key, sizes, init_attention, chunked(init_feed_forward, 256), residual)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from efftx.memory import map_chunks
+from efftx.models.layers import OptionalKey, Stream
+from efftx.validation import check_positive
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Chunked:
+    """``layer(x)``, chunk_len positions at a time; for layers that treat every position alike."""
+
+    layer: Callable
+    chunk_len: int = field(metadata={"static": True})
+
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
+        """A layer that draws random numbers draws others in each chunk: the key differs."""
+
+        def of_chunk(layer, x, position):
+            chunk_key = None if key is None else jax.random.fold_in(key, position[0])
+            return layer(x, chunk_key, extra)
+
+        positions = jnp.arange(len(x))
+        return map_chunks(of_chunk, self.layer, x, positions, chunk_len=self.chunk_len)
+
+
+def chunked(init: Callable, chunk_len: int) -> Callable:
+    """From an ``init(key, sizes)`` of a layer to that of the same layer in chunks."""
+    check_positive(chunk_len=chunk_len)
+    return lambda key, sizes: Chunked(init(key, sizes), chunk_len)
