@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.inspection import attention_vectors
 from efftx.models.layers import Sizes
 from efftx.models.parameters import named_parameters, with_parameters
@@ -70,3 +71,17 @@ def test_looking_inside_a_model_whose_stream_runs_otherwise():
 def test_a_pretrained_model_that_does_not_exist():
     with pytest.raises(ValueError, match="kind must be 'shared_qk' or 'plain'; got 'reformer'"):
         small_text_model("reformer")
+
+
+def test_masks_and_tokens_of_an_encoder_decoder():
+    model, tokens = encoder_decoder(jax.random.key(0), SIZES), np.zeros(5, int)
+    with pytest.raises(ValueError, match=r"key_mask must have shape \(5,\).*got bool\[4\]"):
+        model(tokens, tokens, key_mask=np.ones(4, bool))
+    with pytest.raises(ValueError, match=r"key_mask must be bool.*got int64\[5\]"):
+        model(tokens, tokens, key_mask=tokens)
+    for source, target in [(np.zeros(11, int), tokens), (tokens, np.zeros(11, int))]:
+        with pytest.raises(ValueError, match=r"takes 1 to 10 tokens \(max_len\); got 11"):
+            model(source, target)
+    for source, target in [(np.array([20]), tokens), (tokens, np.array([20]))]:
+        with pytest.raises(ValueError, match=r"tokens must lie in 0 … 19 \(vocab 20\); got 20"):
+            model(source, target)

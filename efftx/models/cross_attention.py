@@ -1,0 +1,69 @@
+"""Attention that is not causal: across from a decoder to its source, and both ways in an encoder.
+
+Both have the parameters of `Attention`. What they look at besides x comes through ``extra``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from efftx.attention import full_attention
+from efftx.models.layers import Attention, OptionalKey, Parameter, Sizes, Stream, init_attention
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Source:
+    """The encoder's output: what all branches of a decoder find in ``extra``."""
+
+    vectors: Parameter  # (source_length, d_model)
+    key_mask: Parameter = None  # (source_length,) bool, False for padding; None: there is none
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class CrossAttention(Attention):
+    """Queries from x, keys and values from a source."""
+
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Source | None = None) -> Stream:
+        (q,) = project(x, self.w_in[:, :1])
+        k, v = project(extra.vectors, self.w_in[:, 1:])
+        heads = self.attend(q, k, v, extra.key_mask)
+        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class EncoderAttention(CrossAttention):
+    """Cross-attention from x to x: each position sees those before it and those after it.
+
+    ``extra`` is the key mask, False for padding, or None.
+    """
+
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
+        return super().__call__(x, key, Source(x, extra))
+
+
+def project(x, w):
+    """The vectors of every head, for each of the projections that stand along w's second axis."""
+    return jnp.einsum("lm,mphd->phld", x, w)
+
+
+def everywhere(q, k, v, key_mask=None):
+    """An `attend` of both: each query's softmax over all keys that are no padding."""
+    attend = partial(full_attention, causal=False, key_mask=key_mask)
+    return jax.vmap(attend)(q, k, v)
+
+
+def init_cross_attention(key, sizes: Sizes, kind: Callable = CrossAttention) -> CrossAttention:
+    parts = init_attention(key, sizes, n_projections=3, attend=everywhere)
+    return kind(parts.w_in, parts.w_out, parts.attend)
+
+
+def init_encoder_attention(key, sizes: Sizes) -> EncoderAttention:
+    return init_cross_attention(key, sizes, kind=EncoderAttention)
