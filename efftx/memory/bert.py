@@ -13,7 +13,7 @@ N_LAYERS, D_MODEL, D_FF, N_HEADS = 24, 1024, 4096, 16
 VOCAB, MAX_LEN, N_SEGMENTS = 30_522, 512, 2
 
 # Of a block without any fusion, as GPUs ran it then. Beside q, k, v and what the heads return: in
-# each branch four arrays, for projection, dropout, sum and norm; around the GELU four more, of width
+# each branch four arrays, for projection, dropout, sum and norm; around the GELU four more of width
 # d_ff; scores before the softmax, after it, and after its dropout.
 UNFUSED = Kept(d_model=8, vectors=4, scores=3, d_ff=4, numbers=0, head_numbers=0)
 

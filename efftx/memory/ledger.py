@@ -57,8 +57,6 @@ class Step:
     attention: str = "full"  # "blocked", "shared" (shared QK, blocked) or "lsh"
     n_hashes: int = 1
     lsh_chunk_len: int = 64
-    lsh_chunk_len: int = 64
-    lsh_chunk_len: int = 64
     reversible: bool = False
     ff_chunk_len: int | None = None
     loss_chunk_len: int | None = None
@@ -71,8 +69,6 @@ class Step:
         check_choice("attention", self.attention, tuple(KEPT))
         whole = "n_layers d_model d_ff n_heads d_head vocab length batch n_hashes"
         check_positive(**{name: getattr(self, name) for name in whole.split()})
-        check_positive(lsh_chunk_len=self.lsh_chunk_len, bytes_per_number=self.bytes_per_number)
-        check_positive(lsh_chunk_len=self.lsh_chunk_len, bytes_per_number=self.bytes_per_number)
         check_positive(lsh_chunk_len=self.lsh_chunk_len, bytes_per_number=self.bytes_per_number)
         optional = "max_len ff_chunk_len loss_chunk_len parameters"
         given = {name: getattr(self, name) for name in optional.split()}
@@ -148,12 +144,12 @@ def working_bytes(step: Step) -> int:
         return 0
     kept, L, H = KEPT[step.attention], step.length, step.n_heads
     loss_rows, ff_rows = (min(n or L, L) for n in (step.loss_chunk_len, step.ff_chunk_len))
-    scores = H * (L if kept.scores else min(L, BLOCK_LEN)) ** 2
-    vectors = L * H * step.d_head
-    anew = step.reversible
+    anew, vectors = step.reversible, L * H * step.d_head
+    block = 0 if step.attention == "lsh" else 3 * H * min(L, BLOCK_LEN) ** 2
+    scores = (1 + anew * kept.scores) * H * L * L if kept.scores else block
     phases = {
         "loss": loss_rows * step.vocab * (1 if step.loss_chunk_len is None else 2),
-        "attention": scores * (1 + anew * kept.scores) + vectors * (3 + anew * kept.vectors),
+        "attention": scores + vectors * (3 + anew * kept.vectors),
         "feed-forward": ff_rows * step.d_ff * (1 + (anew or ff_rows < L) * kept.d_ff),
     }
     return round(step.batch * step.bytes_per_number * max(phases.values()))
@@ -195,50 +191,6 @@ def example_bytes(step: Step) -> int:
     """What each further example of a batch costs."""
     alone = replace(step, batch=1)
     return sum(activation_bytes(alone).values()) + working_bytes(alone)
-
-
-def forward_flops(step: Step) -> int:
-    """Multiplications and additions of the forward pass: two for each weight and each token.
-
-    Matrix products only. Attention adds two products, of queries with keys and of weights with
-    values: over all pairs ("full"), over half of them (blocked, which skips what is not causal), or
-    over two chunks of keys in each round of hashing.
-    """
-    return step.batch * sum(_flops_of_parts(step).values())
-
-
-def step_flops(step: Step) -> int:
-    """Those of a training step: each product of the forward pass has two in the backward pass.
-
-    What was not kept is computed once more: reversible blocks whole, a feed-forward layer in chunks
-    up to its activations, blocked and LSH attention their scores, a loss in chunks its logits.
-    """
-    parts = _flops_of_parts(step)
-    again = parts["attention"] / 2 if step.attention != "full" else 0
-    if step.ff_chunk_len is not None:
-        again += parts["feed-forward"] / 2
-    if step.reversible:
-        again += parts["projections"] + parts["attention"] + parts["feed-forward"]
-    if step.loss_chunk_len is not None:
-        again += parts["readout"]
-    return round(step.batch * (3 * sum(parts.values()) + again))
-
-
-def _flops_of_parts(step: Step) -> dict[str, int]:
-    L, d, heads = step.length, step.d_model, step.n_heads * step.d_head
-    n_keys = {
-        "full": L,
-        "blocked": (L + min(L, BLOCK_LEN)) / 2,
-        "shared": (L + min(L, BLOCK_LEN)) / 2,
-        "lsh": step.n_hashes * 2 * step.lsh_chunk_len,
-    }[step.attention]
-    n_projections = 4 if step.attention in ("full", "blocked") else 3
-    return {
-        "projections": step.n_layers * 2 * L * n_projections * d * heads,
-        "attention": step.n_layers * round(2 * 2 * L * n_keys * heads),
-        "feed-forward": step.n_layers * 2 * L * 2 * d * step.d_ff,
-        "readout": 2 * L * d * step.vocab,
-    }
 
 
 def check_budget(budget) -> None:
