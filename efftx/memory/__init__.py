@@ -9,10 +9,20 @@ from efftx.memory.chunking import (
     map_chunks,
     map_chunks_reference,
 )
+from efftx.memory.reversible import (
+    reversible_forward,
+    reversible_inverse,
+    reversible_stack,
+    reversible_stack_reference,
+)
 
 __all__ = [
     "chunked_cross_entropy",
     "cross_entropy_reference",
     "map_chunks",
     "map_chunks_reference",
+    "reversible_forward",
+    "reversible_inverse",
+    "reversible_stack",
+    "reversible_stack_reference",
 ]

@@ -3,7 +3,8 @@
 A *branch* is a layer behind its own layer norm, ``layer(norm(x))``. A *block* is two branches or
 more, in the order of its fields. A *residual* takes a stream through all blocks. The parts of all
 blocks are stacked along a leading axis of size n_layers, so that going through the depth is one
-``lax.scan``, compiled once.
+``lax.scan``, compiled once. A model works with any residual: `plain_residual` is the Transformer's,
+`reversible_residual` the Reformer's.
 """
 
 from collections.abc import Callable
@@ -11,21 +12,34 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from efftx.memory import reversible_stack
 from efftx.models.layers import LayerNorm, OptionalKey, Stream
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Branch:
-    """``layer(norm(x))``: what a residual adds to its stream."""
+    """``layer(norm(x))``: what a residual adds to its stream.
+
+    A layer that makes choices, as of buckets or units, may have a method ``with_replay(x, key,
+    extra, replay) -> (y, replay)``: with None it chooses and returns its choices, integers, beside
+    y; with these it makes them again. Other layers need none.
+    """
 
     norm: LayerNorm
     layer: Callable  # Attention, FeedForward or what takes their place
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
         return self.layer(self.norm(x), key, extra)
+
+    def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
+        """y, and the layer's choices; None if it makes none."""
+        if hasattr(self.layer, "with_replay"):
+            return self.layer.with_replay(self.norm(x), key, extra, replay)
+        return self(x, key, extra), None
 
 
 @register_dataclass
@@ -58,6 +72,28 @@ def plain_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> Stream:
         return x, None
 
     return jax.lax.scan(step, x, (blocks, keys))[0]
+
+
+def reversible_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> Stream:
+    """Two streams that begin as x and end as their mean, each branch adding to one in turn.
+
+    Parameters and arguments are those of `plain_residual`, but what is computed is another function
+    of them. Its gradient keeps no activations: they are rebuilt, see
+    :func:`efftx.memory.reversible_stack`. The streams are at least float32, whatever the model's
+    own dtype, since what is added in less cannot be taken away again; the branches see x's dtype.
+
+    Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 3; the mean as in Jaszczur et
+    al. 2021, arXiv 2111.12763.
+    """
+
+    def run(branch, x, key, extra, replay=None):
+        return branch.with_replay(x.astype(dtype), key, extra, replay)
+
+    dtype = x.dtype
+    start = x.astype(jnp.promote_types(dtype, jnp.float32))
+    params = branches(blocks)
+    y1, y2 = reversible_stack((run,) * len(params), params, start, start, keys, extra)
+    return ((y1 + y2) / 2).astype(dtype)
 
 
 def branch_keys(key: OptionalKey, n_layers: int, n_branches: int = 2) -> tuple:

@@ -73,16 +73,18 @@ def transformer(
     shared_qk: bool = False,
     attend: Callable | None = None,
     ff_chunk_len: int | None = None,
+    residual: Callable = plain_residual,
 ) -> LanguageModel:
     """A Transformer with full attention, or with shared-QK attention, or with another `attend`.
 
-    With ``ff_chunk_len`` its feed-forward layers take that many positions at a time.
+    With ``ff_chunk_len`` its feed-forward layers take that many positions at a time; with
+    ``residual=reversible_residual`` it rebuilds its activations instead of storing them.
     """
     attend = attend or (shared if shared_qk else full)
     attention = partial(init_attention, n_projections=2 if shared_qk else 3, attend=attend)
     whole = ff_chunk_len is None
     feed_forward = init_feed_forward if whole else chunked(init_feed_forward, ff_chunk_len)
-    return language_model(key, sizes, attention, feed_forward, plain_residual)
+    return language_model(key, sizes, attention, feed_forward, residual)
 
 
 def language_model(
