@@ -9,6 +9,28 @@ from efftx.memory.chunking import (
     map_chunks,
     map_chunks_reference,
 )
+from efftx.memory.eight_bit_adam import adam_8bit, scale_by_adam_8bit
+from efftx.memory.offload import (
+    bytes_by_memory,
+    init_layer_by_layer,
+    layers_from_host,
+    layers_reference,
+    offload_policy,
+    to_device,
+    to_host,
+    update_layer_by_layer,
+    update_layers_reference,
+)
+from efftx.memory.quantization import (
+    Quantized,
+    dequantize,
+    dequantize_reference,
+    quantize,
+    quantize_blockwise,
+    quantize_blockwise_reference,
+    quantize_reference,
+    round_stochastically,
+)
 from efftx.memory.reversible import (
     reversible_forward,
     reversible_inverse,
@@ -17,12 +39,31 @@ from efftx.memory.reversible import (
 )
 
 __all__ = [
+    "Quantized",
+    "adam_8bit",
+    "bytes_by_memory",
     "chunked_cross_entropy",
     "cross_entropy_reference",
+    "dequantize",
+    "dequantize_reference",
+    "init_layer_by_layer",
+    "layers_from_host",
+    "layers_reference",
     "map_chunks",
     "map_chunks_reference",
+    "offload_policy",
+    "quantize",
+    "quantize_blockwise",
+    "quantize_blockwise_reference",
+    "quantize_reference",
     "reversible_forward",
     "reversible_inverse",
     "reversible_stack",
     "reversible_stack_reference",
+    "round_stochastically",
+    "scale_by_adam_8bit",
+    "to_device",
+    "to_host",
+    "update_layer_by_layer",
+    "update_layers_reference",
 ]
