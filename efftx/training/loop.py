@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import register_dataclass
 from jaxtyping import Array
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from efftx.training import checkpoints
 from efftx.validation import check_positive
@@ -49,6 +49,8 @@ def train(
     progress: bool = True,
 ) -> TrainState:
     """Minimise the mean of ``loss(model, example, key)`` over the examples of ``batch_at(step)``.
+
+    A batch is an array whose leading axis are its examples, or a tuple of such arrays.
 
     With a ``checkpoint`` file, the state is saved every ``save_every`` steps and at the end, and a
     later call with the same arguments goes on where that file stops.
@@ -90,7 +92,8 @@ def train_step(state: TrainState, batch, key, *, loss, optimiser) -> tuple[Train
     """One step of the optimiser on one batch; also returns the batch's mean loss."""
 
     def mean_loss(model):
-        keys = jax.random.split(key, len(batch))
+        n_examples = len(jax.tree.leaves(batch)[0])
+        keys = jax.random.split(key, n_examples)
         return jax.vmap(loss, in_axes=(None, 0, 0))(model, batch, keys).mean()
 
     value, gradient = jax.value_and_grad(mean_loss)(state.model)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Integer, Key
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from efftx.memory import chunked_cross_entropy
 from efftx.training.batches import consecutive_windows

@@ -9,6 +9,16 @@ from efftx.training import checkpoints, corpora
 from efftx.training.batches import consecutive_windows, random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, evaluate
+from efftx.training.number_words import number_words
+from efftx.training.translation import (
+    as_arrays,
+    bleu,
+    random_pairs,
+    translate,
+    translation_loss,
+)
+from efftx.training.vocabularies import Pieces
+from efftx.training.wmt14 import wmt14
 
 TEXT = np.arange(20)
 
@@ -110,3 +120,65 @@ def test_a_library_that_is_not_there(tmp_path):
 def test_enwik8_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file .*enwik8\. Fetch http.*download=True"):
         corpora.enwik8(tmp_path / "enwik8")
+
+
+# Translation -----------------------------------------------------------------------------------
+
+PIECES = Pieces(("one", "two"))
+
+
+def test_vocabularies():
+    with pytest.raises(
+        ValueError, match="no piece of the vocabulary begins with 't' in 'onethree'"
+    ):
+        PIECES.encode("onethree")
+    with pytest.raises(ValueError, match="pieces must not be empty"):
+        Pieces(())
+    with pytest.raises(ValueError, match="pieces must not be empty"):
+        Pieces(("one", ""))
+    with pytest.raises(ValueError, match="each piece must be listed once; 'one' is listed twice"):
+        Pieces(("one", "two", "one"))
+
+
+def test_pairs():
+    with pytest.raises(ValueError, match="there are no pairs to encode"):
+        as_arrays(PIECES, [])
+    arrays = as_arrays(PIECES, [("one", "two")])
+    with pytest.raises(ValueError, match="batch must be a whole number of at least 1; got 0"):
+        random_pairs(*arrays, seed=0, step=0, batch=0)
+    with pytest.raises(ValueError, match=r"a target must be a vector from START to END; got int32"):
+        translation_loss(lambda *_, **__: None, arrays)
+
+
+def test_translations_and_references():
+    with pytest.raises(ValueError, match="each translation needs one reference; got 1 and 2"):
+        bleu(["one"], ["one", "two"], PIECES)
+    with pytest.raises(ValueError, match="each translation needs one reference; got 0 and 0"):
+        bleu([], [], PIECES)
+    with pytest.raises(ValueError, match="there is nothing to translate"):
+        translate(None, PIECES, [], max_len=5)
+    with pytest.raises(ValueError, match="max_len must be a whole number of at least 1; got 0"):
+        translate(None, PIECES, ["one"], max_len=0)
+
+
+def test_number_words():
+    with pytest.raises(ValueError, match="n_train must be a whole number of at least 1; got 0"):
+        number_words(n_train=0)
+    with pytest.raises(ValueError, match="at most 2,000 pairs"):
+        number_words(n_train=2_001)
+
+
+def test_wmt14(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file .*train\.en; see help"):
+        wmt14(tmp_path)
+    (tmp_path / "train.en").write_text("one\n")
+    (tmp_path / "train.de").write_text("eins\nzwei\n")
+    with pytest.raises(
+        ValueError, match=r"train\.en and train\.de have different numbers of lines"
+    ):
+        wmt14(tmp_path)
+    (tmp_path / "train.de").write_text("eins\n")
+    with pytest.raises(ValueError, match=r"no pair in train\.en and train\.de fits into 2 bytes"):
+        wmt14(tmp_path, max_bytes=2)
+    with pytest.raises(ValueError, match=r"there is no file .*newstest2014\.en"):
+        wmt14(tmp_path)
