@@ -6,6 +6,7 @@ A part that stands in a branch is called with ``(x, key, extra)``: ``key`` for t
 random numbers, ``extra`` for those that look at more than x, as at an encoder's output.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,7 +91,7 @@ def sinusoids(length: int, d_model: int) -> Float[Array, "length d_model"]:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)[:, :d_model]
 
 
-def check_tokens(tokens, vocab: int, max_len: int) -> None:
+def check_tokens(tokens, vocab: int, max_len: int | float = math.inf) -> None:
     require(
         getattr(tokens, "ndim", 0) == 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
         f"tokens must be one example, a (length,) vector of integers; got {describe(tokens)}. "

@@ -12,6 +12,7 @@ from efftx.models.inspection import attention_vectors
 from efftx.models.layers import Sizes
 from efftx.models.parameters import named_parameters, with_parameters
 from efftx.models.pretrained import small_text_model
+from efftx.models.recurrent import recurrent
 from efftx.models.transformer import transformer
 
 SIZES = Sizes(n_layers=1, d_model=8, d_ff=8, n_heads=2, d_head=4, max_len=10, vocab=20)
@@ -85,3 +86,12 @@ def test_masks_and_tokens_of_an_encoder_decoder():
     for source, target in [(np.array([20]), tokens), (tokens, np.array([20]))]:
         with pytest.raises(ValueError, match=r"tokens must lie in 0 … 19 \(vocab 20\); got 20"):
             model(source, target)
+
+
+def test_tokens_of_a_recurrent_model():
+    model = recurrent(jax.random.key(0), SIZES)
+    with pytest.raises(ValueError, match=r"takes 1 to inf tokens \(max_len\); got 0"):
+        model(np.zeros(0, int))
+    with pytest.raises(ValueError, match=r"tokens must lie in 0 … 19 \(vocab 20\); got 20"):
+        model(np.array([20]))
+    assert model(np.zeros(11, int)).shape == (11, 20)  # no length is too much
