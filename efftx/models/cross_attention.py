@@ -31,10 +31,12 @@ class CrossAttention(Attention):
     """Queries from x, keys and values from a source."""
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Source | None = None) -> Stream:
-        (q,) = project(x, self.w_in[:, :1])
-        k, v = project(extra.vectors, self.w_in[:, 1:])
-        heads = self.attend(q, k, v, extra.key_mask)
+        heads = self.attend(*self.vectors_across(x, extra), extra.key_mask)
         return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+
+    def vectors_across(self, x: Stream, source: Source) -> tuple:
+        """q (n_heads, length, d_head), k and v (n_heads, source_length, d_head) of every head."""
+        return (*project(x, self.w_in[:, :1]), *project(source.vectors, self.w_in[:, 1:]))
 
 
 @register_dataclass

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from efftx.models.encoder_decoder import EncoderDecoder
 from efftx.models.layers import OptionalKey, Tokens
 from efftx.models.residuals import branch_keys, plain_residual
 from efftx.models.transformer import LanguageModel
@@ -19,11 +20,7 @@ def attention_vectors(
 
     Raises ValueError if the model's residual is not the plain one.
     """
-    require(
-        model.residual is plain_residual,
-        "attention_vectors follows the stream of plain_residual; "
-        f"this model's residual is {getattr(model.residual, '__name__', model.residual)}.",
-    )
+    check_plain(model)
 
     def step(x, layer):
         block, (attention_key, feed_forward_key) = layer
@@ -47,8 +44,41 @@ def attention_maps(
 
     def layer_maps(vectors_and_key):
         (*compared, values), layer_key = vectors_and_key
-        n_heads, length, _ = values.shape
-        identity = jnp.broadcast_to(jnp.eye(length), (n_heads, length, length))
-        return attend(*compared, identity, layer_key)
+        return attend(*compared, identity_like(values), layer_key)
 
     return jax.lax.map(layer_maps, (attention_vectors(model, tokens, key), keys))
+
+
+def cross_attention_maps(
+    model: EncoderDecoder, source: Tokens, target, *, key_mask=None
+) -> Float[Array, "n_layers n_heads target_length source_length"]:
+    """The weight that each target position (row) gives to each source position (column).
+
+    Raises ValueError if the model's residual is not the plain one.
+    """
+    check_plain(model)
+    encoded = model.encode(source, key_mask=key_mask)
+
+    def step(x, block):
+        x = x + block.attention(x)
+        cross, normed = block.cross_attention.layer, block.cross_attention.norm(x)
+        q, k, v = cross.vectors_across(normed, encoded)
+        weights = cross.attend(q, k, identity_like(v), encoded.key_mask)
+        x = x + cross(normed, None, encoded)
+        return x + block.feed_forward(x), weights
+
+    return jax.lax.scan(step, model.embedding(target), model.decoder)[1]
+
+
+def identity_like(values):
+    """The identity matrix for every head, in the place of its (length, d_value) values."""
+    n_heads, length, _ = values.shape
+    return jnp.broadcast_to(jnp.eye(length), (n_heads, length, length))
+
+
+def check_plain(model: LanguageModel | EncoderDecoder) -> None:
+    require(
+        model.residual is plain_residual,
+        "looking inside follows the stream of plain_residual; "
+        f"this model's residual is {getattr(model.residual, '__name__', model.residual)}.",
+    )

@@ -1,10 +1,14 @@
 """What can be seen inside a model is what the model computes with."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from efftx.models import inspection
+from efftx.models.cross_attention import everywhere
+from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.layers import Sizes, blocked
 from efftx.models.transformer import LanguageModel, transformer
 
@@ -67,3 +71,42 @@ def test_maps_reproduce_what_the_heads_return():
     qk, v = attention_vectors(model, TOKENS)[0]
     returned = first.layer.attend(qk, v)
     np.testing.assert_allclose(attention_maps(model, TOKENS)[0] @ v, returned, atol=1e-5)
+
+
+# Across ----------------------------------------------------------------------------------------
+
+ACROSS = encoder_decoder(jax.random.key(0), SIZES)
+SOURCE, MASK = TOKENS[:9], np.arange(9) < 7
+cross_attention_maps = jax.jit(inspection.cross_attention_maps)
+
+
+def test_maps_across_spend_the_whole_budget_on_what_is_no_padding():
+    maps = cross_attention_maps(ACROSS, SOURCE, TOKENS, key_mask=MASK)
+    assert maps.shape == (2, 3, L, 9)
+    np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
+    assert (maps[..., ~MASK] == 0).all()
+    assert (maps[..., MASK] > 0).all()
+
+
+def test_maps_across_are_the_weights_that_the_model_uses():
+    """With them in the place of its softmax, the model gives the same logits."""
+    maps = cross_attention_maps(ACROSS, SOURCE, TOKENS, key_mask=MASK)
+    handed_out = []
+
+    def look_up(q, k, v, key_mask):  # the decoder's layers, one after the other
+        handed_out.append(len(handed_out))
+        return maps[handed_out[-1]] @ v
+
+    cross = ACROSS.decoder.cross_attention
+    given = replace(
+        ACROSS,
+        decoder=replace(
+            ACROSS.decoder,
+            cross_attention=replace(cross, layer=replace(cross.layer, attend=look_up)),
+        ),
+    )
+    with jax.disable_jit():  # so that the scan calls look_up for each layer
+        logits = given(SOURCE, TOKENS, key_mask=MASK)
+    assert handed_out == [0, 1]
+    np.testing.assert_allclose(logits, ACROSS(SOURCE, TOKENS, key_mask=MASK), atol=1e-4)
+    assert cross.layer.attend is everywhere
