@@ -38,9 +38,10 @@ def first_difference(names: tuple, got: tuple, wanted: tuple) -> Difference | No
 
 def _differs(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if not jnp.issubdtype(wanted.dtype, jnp.floating):
-        return got != wanted
+        return np.asarray(got != wanted)
     numbers = got.astype(np.float64), wanted.astype(np.float64)
-    return ~np.isclose(*numbers, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    close = np.isclose(*numbers, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    return np.asarray(~close)
 
 
 def not_a_function(name: str, answer) -> str:
@@ -110,7 +111,7 @@ def inputs(case: dict) -> str:
 
 
 def _result(wrong: Difference) -> str:
-    where = f"{wrong.name}[{', '.join(map(str, wrong.index))}]"
+    where = f"{wrong.name}[{', '.join(map(str, wrong.index))}]" if wrong.index else wrong.name
     got, wanted = wrong.got[wrong.index], wrong.wanted[wrong.index]
     text = f"{where}: got {_number(got)}, expected {_number(wanted)}"
     if wrong.got.size > MOST_SHOWN:

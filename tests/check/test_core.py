@@ -79,6 +79,20 @@ def test_any_other_wrong_answer_is_shown_its_smallest_input():
     assert got == pytest.approx(expected + 1, rel=1e-3)
 
 
+def test_a_single_number_has_no_place():
+    total = Check(
+        name="total",
+        returns=("sum",),
+        right=lambda x, times: x.sum(),
+        cases=cases,
+        praise="",
+        mistakes={"Only the first entry was taken.": lambda x, times: x[0]},
+    )
+    total(lambda x, times: x.sum())
+    assert "Only the first entry was taken." in failure(total, lambda x, times: x[0])
+    assert "\n    sum: got " in failure(total, lambda x, times: x.sum() + 1)
+
+
 def test_large_inputs_are_described_not_printed():
     said = failure(double, lambda x, times: 2 * x + (times > 5))
     assert "x     = float32[100]" in said

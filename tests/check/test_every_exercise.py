@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from tests.check.test_attention_is_sparse import EXERCISE as ATTENTION_IS_SPARSE
+from tests.check.test_chunking import EXERCISE as CHUNKING
 from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
 from tools.course import load
 
-EXERCISES = (ATTENTION_IS_SPARSE, HASHING, LSH_ATTENTION)
+EXERCISES = (CHUNKING, ATTENTION_IS_SPARSE, HASHING, LSH_ATTENTION)
 
 
 def cases(list_of):
