@@ -4,7 +4,6 @@ Everything is a function of one head's (length, d) arrays; ``map_heads`` takes i
 """
 
 from efftx.attention.blocked import blocked_attention, shared_qk_attention
-from efftx.attention.chunks import sort_by_bucket
 from efftx.attention.full import full_attention, shared_qk_attention_reference, unit_keys
 from efftx.attention.hashing import (
     collision_probability,
@@ -14,6 +13,7 @@ from efftx.attention.hashing import (
     random_rotations,
 )
 from efftx.attention.heads import map_heads
+from efftx.attention.layout import sort_by_bucket
 from efftx.attention.lsh import lsh_attention, lsh_attention_reference, reach_count
 
 __all__ = [

@@ -2,208 +2,203 @@
 
 One round sorts the positions by (bucket, position) and cuts them into chunks; a query looks at its
 own chunk and at the one before. A round is worked off in groups of chunks, so that only one group's
-scores exist at a time, and the rounds follow each other, each merged into an online softmax.
+scores exist at a time; the rounds follow each other, and each round's outputs are merged into those
+before by their log-sum-exps.
 
 The rounds' candidate sets overlap, and softmax over their *union* needs every pair once. So a pair
 counts in the first round that reaches it and is left out of later ones. That is the paper's
 correction by log N_ij: N copies of weight 1/N are one copy of weight 1.
-
-Whether a round lets query i reach key j is one subtraction. With code = chunk + 2·bucket,
-code_i − code_j is 0 within a chunk and bucket, 1 for the chunk before and the same bucket, and
-neither for any other pair, since along the sorted positions bucket and chunk never decrease.
 """
 
 from functools import partial
-from itertools import accumulate
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Int
 
-from efftx.attention.full import unit_keys
-from efftx.attention.online_softmax import OnlineSoftmax
+from efftx.attention.layout import Layout, Rule, group_sizes, lay_out
 
-POSITIONS_AT_ONCE = 16_384  # in a group of chunks, whose scores take 16,384 · 2m numbers
-EMPTY = -8  # label of an empty slot; as a code it is out of every query's reach
-NOT_YET = -4  # a query's code in a round that is still to come: reaches no key
+REACHES_NONE = -4  # a query's code where it must reach no key, an empty slot neither
 
 
-class Rule(NamedTuple):
-    """What is fixed when a call is compiled."""
+class Tokens(NamedTuple):
+    """What stands in the slots of some chunks; each array is (chunks, m) and what is given."""
 
-    n_buckets: int
-    chunk_len: int
-    causal: bool
-    paper: bool  # same bucket only, each pair once, no wrap-around: trax has none of the three
-
-
-class Layout(NamedTuple):
-    """Which position stands in which slot, round by round, and the codes that judge pairs."""
-
-    order: Array  # (n_hashes, m + slots): position in each slot, a copy of the last chunk first
-    slot: Array  # (n_hashes, length): slot of each position
-    code: Array  # (n_hashes, length)
-    look_back: Array  # (): the last chunk with a position in it; trax's first one looks back to it
+    qk: Array  # (…, d_head)
+    v: Array  # (…, d_value)
+    position: Array
+    code: Array  # in the round at hand
+    codes: Array  # (…, n_hashes): in every round
 
 
-def sort_by_bucket(
-    buckets: Int[Array, "length"], n_buckets: int, key_mask: Bool[Array, "length"] | None = None
-) -> Int[Array, "length"]:
-    """The positions of one round sorted by (bucket, position), masked ones last; int32."""
-    length = len(buckets)
-    position = jnp.arange(length, dtype=jnp.uint32)
-    bucket = buckets if key_mask is None else jnp.where(key_mask, buckets, n_buckets)
-    bucket = bucket.astype(jnp.uint32)
-    if (n_buckets + 1) * length <= 2**32:  # one number to sort by is several times faster
-        order = jnp.sort(bucket * length + position) % length
-    else:
-        _, order = lax.sort((bucket, position), num_keys=2)
-    return order.astype(jnp.int32)
+def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array, *for_queries):
+    """attend(queries, own, before, *for_queries) for each group of chunks of a round.
+
+    A group has a copy of the chunk before its first, for that one to look back to; as a query the
+    copy attends to nothing. Results are (groups, 1 + chunks, m, …).
+    """
+    (n_groups, n_chunks), m = group_sizes(layout.slot.shape[1], rule.chunk_len), rule.chunk_len
+
+    def attend_group(group):
+        def slots(x):
+            start, size = group * n_chunks * m, (n_chunks + 1) * m
+            return lax.dynamic_slice_in_dim(x[n_round], start, size).reshape(-1, m)
+
+        position, code = slots(layout.order), slots(layout.code)
+        own = Tokens(qk[position], v[position], position, code, layout.code_at[position])
+        queries = own._replace(
+            code=jnp.where(code >= 0, code, REACHES_NONE).at[0].set(REACHES_NONE)
+        )
+        before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), own)
+        return attend(queries, own, before, *(x[position] for x in for_queries))
+
+    return lax.map(attend_group, jnp.arange(n_groups))
 
 
-def lay_out(rule: Rule, buckets: Array, mask: Array) -> Layout:
-    """Sort every round into slots, filled up to whole groups; masked positions take none."""
-    length, m = buckets.shape[1], rule.chunk_len
-    n_groups, n_chunks = _groups(length, m)
-    position, n_valid = jnp.arange(length, dtype=jnp.int32), mask.sum()
-    order = lax.map(lambda b: sort_by_bucket(b, rule.n_buckets, mask), buckets)
-    slot = lax.map(lambda o: jnp.zeros_like(o).at[o].set(position, unique_indices=True), order)
-    code = slot // m + 2 * buckets
-    order = jnp.where(position < n_valid, order, length)
-    n_filled = n_groups * n_chunks * m - length
-    order = jnp.pad(order, [(0, 0), (0, n_filled)], constant_values=length)
-    look_back = jnp.maximum(n_valid - 1, 0) // m
-    before_first = lax.dynamic_slice_in_dim(order, look_back * m, m, axis=1)
-    return Layout(jnp.hstack([before_first, order]), slot, code, look_back)
+def _by_position(slot: Array, results: Array) -> Array:
+    """(length, …): from groups of chunks back to the order of the sequence."""
+    _, n_chunks, m, width = results.shape
+    in_group = (n_chunks - 1) * m
+    return results.reshape(-1, width)[slot + m * (slot // in_group + 1)]
 
 
-def _groups(length: int, m: int) -> tuple[int, int]:
-    """Number of groups and of chunks in each: as few groups as the bound allows, of equal size."""
-    n_chunks = -(-length // m)
-    n_groups = -(-n_chunks * m // max(POSITIONS_AT_ONCE, m))
-    return n_groups, -(-n_chunks // n_groups)
+def _scores(rule: Rule, n_round, queries: Tokens, keys: Tokens, chunks_back: int) -> Array:
+    """(chunks, m, m): q·k/‖k‖ of the pairs that count in this round, -inf for all others."""
+    allowed = _allowed(rule, n_round, queries, keys, chunks_back)
+    scores = queries.qk @ keys.qk.mT * _inverse_norm(keys.qk)[..., None, :]
+    return scores + jnp.where(allowed, 0, -jnp.inf)
 
 
-def _labels(layout: Layout, n_round) -> Array:
-    """(length + 1, 2 or 2 + n_hashes): position, its code now, and its codes in all rounds."""
-    position = jnp.arange(layout.code.shape[1], dtype=jnp.int32)
-    all_rounds = layout.code if len(layout.code) > 1 else ()
-    labels = jnp.stack([position, layout.code[n_round], *all_rounds], axis=1)
-    return jnp.pad(labels, [(0, 1), (0, 0)], constant_values=EMPTY)
+def _inverse_norm(qk: Array) -> Array:
+    """1/‖q‖; 1 for a zero vector."""
+    squared = (qk * qk).sum(-1)
+    return lax.rsqrt(jnp.where(squared > 0, squared, 1))
 
 
-def _allowed(rule: Rule, n_round, q_labels: Array, k_labels: Array, chunks_back: int) -> Array:
+def _allowed(rule: Rule, n_round, queries: Tokens, keys: Tokens, chunks_back: int) -> Array:
     """(chunks, m, m): the pairs that count in this round."""
-    first_columns = jnp.ones(2, bool)
-    earlier = jnp.arange(q_labels.shape[-1] - 2) < n_round
-    q_labels = jnp.where(jnp.concatenate([first_columns, earlier]), q_labels, NOT_YET)
-    q_position, q_code, *q_earlier = jnp.moveaxis(q_labels, -1, 0)[..., :, None]
-    k_position, k_code, *k_earlier = jnp.moveaxis(k_labels, -1, 0)[..., None, :]
+    q_position, k_position = queries.position[..., :, None], keys.position[..., None, :]
+    q_code, k_code = queries.code[..., :, None], keys.code[..., None, :]
     allowed = k_position < q_position if rule.causal else k_position != q_position
     if not rule.paper:
-        return allowed & (k_code >= 0)
+        return allowed & (q_code >= 0) & (k_code >= 0)
     allowed &= q_code - k_code == chunks_back
-    for q_once, k_once in zip(q_earlier, k_earlier, strict=True):
-        difference = (q_once - k_once).astype(jnp.uint32)  # negative ones become large
-        allowed &= difference > 1
+    for earlier in range(queries.codes.shape[-1]):
+        # Rounds still to come must not count.
+        q_once = jnp.where(earlier < n_round, queries.codes[..., earlier], REACHES_NONE)
+        difference = q_once[..., :, None] - keys.codes[..., None, :, earlier]
+        allowed &= difference.astype(jnp.uint32) > 1  # negative ones become large
     return allowed
 
 
-def _map_chunks(rule: Rule, layout: Layout, n_round, attend, *columns):
-    """attend(own, before) for all chunks of a round, a group at a time; results in slot order.
-
-    ``own`` and ``before`` are (*columns, labels), each (chunks, m, width), sorted by bucket.
-    """
-    (n_groups, n_chunks), m = _groups(layout.slot.shape[1], rule.chunk_len), rule.chunk_len
-    ends = list(accumulate(column.shape[1] for column in columns))[:-1]
-    # One gather of wide rows: a gathered row costs the same at any of these widths.
-    rows = jnp.pad(jnp.hstack(columns), [(0, 1), (0, 0)])[layout.order[n_round]]
-    labels = _labels(layout, n_round)[layout.order[n_round]]
-
-    def cut(x, group):
-        slots = lax.dynamic_slice_in_dim(x, group * n_chunks * m, (n_chunks + 1) * m)
-        return slots.reshape(n_chunks + 1, m, -1)
-
-    def attend_group(group):
-        tokens = *jnp.split(cut(rows, group), ends, axis=-1), cut(labels, group)
-        return attend([x[1:] for x in tokens], [x[:-1] for x in tokens])
-
-    results = lax.map(attend_group, jnp.arange(n_groups))
-    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), results)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def attend_in_chunks(rule: Rule, qk: Array, v: Array, buckets: Array, mask: Array):
-    """Output and log-sum-exp of every query; 0 and +inf where it reaches no other key.
+def attend_in_chunks(rule: Rule, qk: Array, v: Array, buckets: Array, mask: Array) -> Array:
+    """The output of every query; its own value where it reaches no other key.
 
     qk (length, d_head), v (length, d_value), buckets (n_hashes, length), mask (length,).
     """
-    layout = lay_out(rule, buckets, mask)
+    return _attend_all_rounds(rule, qk, v, lay_out(rule, buckets, mask))[0]
 
-    def add_round(softmax, n_round):
-        def attend(own, before):
-            q, _, q_labels = own
-            parts = []
-            for chunks_back, (qk, v, k_labels) in enumerate((own, before)):
-                allowed = _allowed(rule, n_round, q_labels, k_labels, chunks_back)
-                scores = jnp.where(allowed, q @ unit_keys(qk).mT, -jnp.inf)
-                parts.append(OnlineSoftmax.of(scores, v))
-            return parts[0].merge(parts[1]).pack()
 
-        by_slot = _map_chunks(rule, layout, n_round, attend, qk, v)
-        return softmax.merge(OnlineSoftmax.unpack(by_slot[layout.slot[n_round]])), None
+def _attend_all_rounds(rule: Rule, qk, v, layout: Layout):
+    """Output and log-sum-exp (length, 1), which is -inf where a query reaches no other key."""
 
-    none_seen = OnlineSoftmax.empty(len(qk), v.shape[1], v.dtype)
-    return lax.scan(add_round, none_seen, jnp.arange(len(buckets)))[0].finish()
+    def attend_round(n_round):
+        attend = partial(_attend_group, rule, n_round)
+        results = _map_groups(rule, layout, n_round, attend, qk, v)
+        return [_by_position(layout.slot[n_round], x) for x in results]
+
+    def add_round(so_far, n_round):
+        return _merge(*so_far, *attend_round(n_round)), None
+
+    n_hashes = len(layout.slot)
+    out, lse = attend_round(0)
+    if n_hashes > 1:
+        (out, lse), _ = lax.scan(add_round, (out, lse), jnp.arange(1, n_hashes))
+    return jnp.where(lse > -jnp.inf, out, v), lse
+
+
+def _attend_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens):
+    """Softmax over the two chunks that a query looks at, and its log-sum-exp."""
+    scores = [
+        _scores(rule, n_round, queries, keys, chunks_back)
+        for chunks_back, keys in enumerate((own, before))
+    ]
+    largest = jnp.maximum(*(s.max(-1, keepdims=True) for s in scores))
+    largest = jnp.maximum(largest, jnp.finfo(largest.dtype).min)  # (-inf) - (-inf) would be NaN
+    p_own, p_before = (jnp.exp(s - largest) for s in scores)
+    total = p_own.sum(-1, keepdims=True) + p_before.sum(-1, keepdims=True)
+    out = (p_own @ own.v + p_before @ before.v) / jnp.where(total > 0, total, 1)
+    return out, largest + jnp.log(total)
+
+
+def _merge(out_a, lse_a, out_b, lse_b):
+    """Softmax over the union of two disjoint sets of keys, from the softmax over each."""
+    lse = jnp.logaddexp(lse_a, lse_b)
+    weight_a = jnp.exp(lse_a - jnp.where(lse > -jnp.inf, lse, 0))
+    return weight_a * out_a + (1 - weight_a) * out_b, lse
 
 
 def _attend_forward(rule: Rule, qk, v, buckets, mask):
-    out, lse = attend_in_chunks(rule, qk, v, buckets, mask)
-    return (out, lse), (qk, v, buckets, mask, out, lse)
-
-
-def _attend_backward(rule: Rule, kept, cotangents):
-    """Rebuild each pair's weight p = exp(score − lse) and pass its gradient on to q, k and v."""
-    qk, v, buckets, mask, out, lse = kept
-    g_out, _ = cotangents  # the log-sum-exp only tells which queries reach no key: no gradient
-    mean_g = (g_out * out).sum(-1, keepdims=True)
     layout = lay_out(rule, buckets, mask)
+    out, lse = _attend_all_rounds(rule, qk, v, layout)
+    return out, (qk, v, layout, out, lse)
+
+
+def _attend_backward(rule: Rule, kept, g_out):
+    """Rebuild each pair's weight p = exp(score − lse) and pass its gradient on to q, k and v."""
+    qk, v, layout, out, lse = kept
+    alone = lse == -jnp.inf
+    mean_g = (g_out * out).sum(-1, keepdims=True)
+    by_query = g_out, jnp.where(alone, jnp.inf, lse), mean_g
 
     def add_round(total, n_round):
-        def backward(own, before):
-            q, _, g, lse, mean_g, q_labels = own
-            g_q, g_keys = 0, []
-            for chunks_back, (qk, v, *_, k_labels) in enumerate((own, before)):
-                k = unit_keys(qk)
-                allowed = _allowed(rule, n_round, q_labels, k_labels, chunks_back)
-                p = jnp.exp(jnp.where(allowed, q @ k.mT, -jnp.inf) - lse)
-                g_scores = p * (g @ v.mT - mean_g)
-                g_q += g_scores @ k
-                g_keys.append(jnp.concatenate([g_scores.mT @ q, p.mT @ g], axis=-1))
-            return g_q, *g_keys
+        backward = partial(_backward_group, rule, n_round)
+        results = _map_groups(rule, layout, n_round, backward, qk, v, *by_query)
+        results = (_add_copies(rule, layout, x) for x in results)
+        results = (_by_position(layout.slot[n_round], x) for x in results)
+        return jax.tree.map(jnp.add, total, tuple(results)), None
 
-        columns = qk, v, g_out, lse[:, None], mean_g
-        g_q, g_own, g_before = _map_chunks(rule, layout, n_round, backward, *columns)
-        g_keys = g_own + _move_back(rule, layout, g_before)
-        return total + jnp.hstack([g_q, g_keys])[layout.slot[n_round]], None
-
-    nothing = jnp.zeros((len(qk), 2 * qk.shape[1] + v.shape[1]), v.dtype)
-    total, _ = lax.scan(add_round, nothing, jnp.arange(len(buckets)))
-    g_q, g_k, g_v = jnp.split(total, [qk.shape[1], 2 * qk.shape[1]], axis=1)
-    _, unit_keys_vjp = jax.vjp(unit_keys, qk)
-    g_qk = g_q + unit_keys_vjp(g_k)[0]
-    return jnp.where(mask[:, None], g_qk, 0), g_v, None, None  # 0 even for a NaN in the padding
+    nothing = jnp.zeros_like(qk), jnp.where(alone, g_out, 0)
+    (g_qk, g_v), _ = lax.scan(add_round, nothing, jnp.arange(len(layout.slot)))
+    return g_qk, g_v, None, None
 
 
-def _move_back(rule: Rule, layout: Layout, g_before: Array) -> Array:
-    """What each chunk owes to the keys of the chunk before, moved to that chunk's slots."""
-    m = rule.chunk_len
-    to_last = lax.dynamic_update_slice_in_dim(
-        jnp.zeros_like(g_before), g_before[:m], layout.look_back * m, axis=0
-    )
-    return to_last.at[:-m].add(g_before[m:])
+def _backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens, *by_query):
+    r"""Gradients of a group's vectors and values.
+
+    The score s_ij = r_j q_i·q_j with r_j = 1/‖q_j‖ has ∂s_ij/∂q_i = r_j q_j, and
+    ∂s_ij/∂q_j = r_j q_i − s_ij r_j² q_j. With A_ij = r_j ∂loss/∂s_ij they sum to A Q and Aᵀ Q,
+    the last part apart.
+    """
+    g, lse, mean_g = by_query
+    q = own.qk
+
+    def through_scores(keys, chunks_back):
+        scores = _scores(rule, n_round, queries, keys, chunks_back)
+        p = jnp.exp(scores - lse)
+        g_scores = p * (g @ keys.v.mT - mean_g)
+        r = _inverse_norm(keys.qk)
+        by_norm = jnp.where(p > 0, g_scores * scores, 0).sum(-2) * r**2
+        return p, g_scores * r[..., None, :], by_norm[..., None] * keys.qk
+
+    p, a, by_norm = through_scores(own, 0)
+    p_before, a_before, by_norm_before = through_scores(before, 1)
+    g_own = (a + a.mT) @ q + a_before @ before.qk - by_norm
+    g_before = a_before.mT @ q - by_norm_before
+    to_its_chunk = partial(jnp.roll, shift=-1, axis=0)  # what is owed to the chunk before
+    return g_own + to_its_chunk(g_before), p.mT @ g + to_its_chunk(p_before.mT @ g)
+
+
+def _add_copies(rule: Rule, layout: Layout, g: Array) -> Array:
+    """Add the gradient of each group's copy of the chunk before to that chunk's own."""
+    if len(g) > 1:
+        g = g.at[:-1, -1].add(g[1:, 0])
+    if not rule.paper:
+        n_chunks = g.shape[1] - 1
+        g = g.at[layout.look_back // n_chunks, layout.look_back % n_chunks + 1].add(g[0, 0])
+    return g
 
 
 attend_in_chunks.defvjp(_attend_forward, _attend_backward)

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from efftx.attention.blocked import shared_qk_attention
-from efftx.attention.chunks import Rule, attend_in_chunks
+from efftx.attention.chunks import attend_in_chunks
 from efftx.attention.full import (
     at_least_float32,
     check_shared_qk,
     shared_qk_over,
-    with_last_resort,
+    without_padding,
 )
 from efftx.attention.hashing import (
     default_n_buckets,
@@ -21,6 +21,7 @@ from efftx.attention.hashing import (
     hash_vectors,
     random_rotations,
 )
+from efftx.attention.layout import Rule
 from efftx.validation import check_choice, check_positive, describe, require, values_are_known
 
 SEMANTICS = ("paper", "trax")
@@ -94,9 +95,9 @@ def lsh_attention(
 @partial(jax.jit, static_argnames="rule")
 def _attend(rule: Rule, qk, v, buckets, key_mask):
     mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
-    queries, values = at_least_float32(qk, v)
-    out, lse = attend_in_chunks(rule, queries, values, buckets, mask)
-    return with_last_resort(out, values, jnp.isfinite(lse), key_mask).astype(v.dtype)
+    queries, values = without_padding(key_mask, *at_least_float32(qk, v))
+    out = attend_in_chunks(rule, queries, values, buckets, mask)
+    return out.astype(v.dtype)
 
 
 def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:

@@ -55,13 +55,3 @@ class OnlineSoftmax:
         total = jnp.where(some, self.total, 1)
         lse = jnp.where(some, self.maximum + jnp.log(total), jnp.inf)
         return self.weighted / total[..., None], lse
-
-    def pack(self) -> Array:
-        """One (rows, d_value + 2) array, to be gathered in one go."""
-        columns = (self.weighted, self.total[..., None], self.maximum[..., None])
-        return jnp.concatenate(columns, axis=-1)
-
-    @staticmethod
-    def unpack(packed: Array) -> "OnlineSoftmax":
-        """The inverse of ``pack``."""
-        return OnlineSoftmax(packed[..., -1], packed[..., -2], packed[..., :-2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efftx.attention import (
-    chunks,
+    layout,
     lsh_attention,
     lsh_attention_reference,
     reach_count,
@@ -156,9 +156,9 @@ def test_a_single_position_keeps_its_value_and_passes_its_gradient_on():
 @pytest.mark.parametrize("semantics", ["paper", "trax"])
 def test_several_groups_of_chunks_are_one(monkeypatch, semantics):
     """Long sequences are worked off in groups of chunks; here three chunks are long enough."""
-    monkeypatch.setattr(chunks, "POSITIONS_AT_ONCE", 3 * CHUNK_LEN)
+    monkeypatch.setattr(layout, "SCORES_AT_ONCE", 3 * 2 * CHUNK_LEN**2)
     length = 83  # of this test only: what is compiled here must not serve another one
     case, static = a_case(2, length), options(2, semantics=semantics)
     ours = value_and_gradients(lsh_attention, case.vectors, case.given, **static)
     assert_close(ours, reference(case, causal=True, semantics=semantics), 1e-5)
-    assert chunks._groups(length, CHUNK_LEN) == (4, 3)
+    assert layout.group_sizes(length, CHUNK_LEN) == (4, 3)

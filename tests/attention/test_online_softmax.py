@@ -49,14 +49,6 @@ def test_a_row_without_keys_is_zero_with_an_infinite_log_sum_exp():
     assert jnp.isfinite(lse[1:]).all()
 
 
-def test_packed_and_unpacked():
-    state = OnlineSoftmax.of(*map(jnp.asarray, scores_and_values(0)))
-    packed = state.pack()
-    assert packed.shape == (ROWS, D_VALUE + 2)
-    for one, other in zip(state.finish(), OnlineSoftmax.unpack(packed).finish(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_scores_too_large_to_exponentiate(size):
     scores, v = jnp.full((1, 2), size, jnp.float32), jnp.array([[1.0], [3.0]])
