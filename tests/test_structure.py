@@ -24,6 +24,7 @@ TECHNIQUES = {"attention", "memory", "sparsity"}
 MAY_KNOW = {
     "": set(),  # efftx/__init__.py: `import efftx` is free
     "validation": set(),
+    "results": {"validation"},
     **{technique: {"validation"} for technique in TECHNIQUES},
     "models": {"validation", *TECHNIQUES},
     "training": {"validation", *TECHNIQUES, "models"},

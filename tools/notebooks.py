@@ -1,7 +1,8 @@
 """Builds chapters/, exercises/ and solutions/ from source/ (`make notebooks`).
 
 A notebook is executed again only when one of its code cells changed; text and the set-up cell are
-exchanged in place. Exercises are never executed.
+exchanged in place. Exercises are never executed. Results that chapters read are copied into the
+package first.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import nbformat
 from nbclient.exceptions import CellExecutionError
 
-from tools import build, execute
+from tools import build, execute, results
 from tools.course import Chapter, Course, load, update_readme
 
 
@@ -74,6 +75,7 @@ def main() -> None:
     options.add_argument("--no-run", action="store_true", help="rewrite cells, execute nothing")
     options.add_argument("--only", default="", metavar="NN", help="chapters that start with NN")
     chosen = options.parse_args()
+    results.update()
     try:
         update_all(load(), run=not chosen.no_run, force=chosen.all, only=chosen.only)
     except CellExecutionError as error:
