@@ -1,0 +1,158 @@
+"""The pictures of chapter 05: codes and their errors, small steps, moments, losses, the ledger."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from efftx.plots.figures import INK, MARKERS, ORANGE, new_figure, show
+
+BITS = tuple(range(2, 9))
+BLOCK_LENS = (16, 64, 256, 1024, 4096)
+SPOILED = "#AAAAAA"
+
+
+def quantize_to_bits(
+    numbers: np.ndarray, bits: int, block_len: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of −(2^(bits − 1) − 1) and up, and the numbers they stand for; absmax of each block."""
+    largest = 2 ** (bits - 1) - 1
+    blocks = np.pad(numbers.ravel(), (0, -numbers.size % block_len)).reshape(-1, block_len)
+    absmax = np.abs(blocks).max(axis=1, keepdims=True)
+    codes = np.round(largest * blocks / np.where(absmax == 0, 1, absmax))
+    restored = codes / largest * absmax
+    return codes.ravel()[: numbers.size], restored.ravel()[: numbers.size]
+
+
+def relative_error(numbers: np.ndarray, bits: int, block_len: int) -> float:
+    """‖x̂ − x‖ / ‖x‖ of what comes back."""
+    _, restored = quantize_to_bits(numbers, bits, block_len)
+    return float(np.linalg.norm(restored - numbers.ravel()) / np.linalg.norm(numbers))
+
+
+def bits_per_number(bits: int, block_len: int) -> float:
+    """With 32 bits for each block's absmax."""
+    return bits + 32 / block_len
+
+
+def draw_codes(numbers: np.ndarray, bits: int, block_len: int) -> Figure:
+    """How often each code is used, and the error of this choice among those with other bits."""
+    codes, _ = quantize_to_bits(numbers, bits, block_len)
+    figure, (left, right) = new_figure(9, 3.2, ncols=2)
+    largest = 2 ** (bits - 1) - 1
+    used, counts = np.unique(codes, return_counts=True)
+    left.bar(used, 100 * counts / codes.size, width=1)
+    left.set(xlabel=f"code, of −{largest} … {largest}", ylabel="numbers with this code (%)")
+    left.set_xlim(-largest - 1, largest + 1)
+    _draw_error_against_bits(right, numbers, bits, block_len)
+    return figure
+
+
+def _draw_error_against_bits(ax: Axes, numbers: np.ndarray, bits: int, block_len: int) -> None:
+    for shown, marker in zip(BLOCK_LENS, (*MARKERS, "P", "X"), strict=False):
+        x = [bits_per_number(b, shown) for b in BITS]
+        chosen = shown == block_len
+        line = {"color": ORANGE if chosen else SPOILED, "zorder": 3 if chosen else 2}
+        errors = [100 * relative_error(numbers, b, shown) for b in BITS]
+        ax.plot(x, errors, marker=marker, markersize=4, linewidth=1, label=str(shown), **line)
+    here = bits_per_number(bits, block_len), 100 * relative_error(numbers, bits, block_len)
+    ax.plot(*here, "o", markersize=13, fillstyle="none", color=INK)
+    ax.set_yscale("log")
+    ax.set(xlabel="bits per number, absmax included", ylabel="relative error (%)")
+    ax.legend(title="block_len")
+
+
+def explore_codes(bits: int, block_len: int, *, numbers: np.ndarray) -> None:
+    """Widget callback: the codes of these numbers, and what they cost."""
+    error = relative_error(numbers, bits, block_len)
+    n_codes = 2**bits - 1
+    show(
+        draw_codes(numbers, bits, block_len),
+        f"{bits} bits are {n_codes} codes. In blocks of {block_len} they take "
+        f"{bits_per_number(bits, block_len):.3g} bits a number and are off by {error:.2%}. Left: "
+        "how often each code is used. Right: the circle is this choice.",
+    )
+
+
+def draw_error_bars(errors: dict[str, dict[str, float | int]]) -> Figure:
+    """For each named matrix a bar for each way of grouping, in percent."""
+    figure, ax = new_figure(8, 3.2)
+    groupings = list(next(iter(errors.values())))
+    width = 0.8 / len(groupings)
+    for i, grouping in enumerate(groupings):
+        x = np.arange(len(errors)) + (i - (len(groupings) - 1) / 2) * width
+        ax.bar(x, [100 * matrix[grouping] for matrix in errors.values()], width, label=grouping)
+    ax.set_xticks(range(len(errors)), list(errors))
+    ax.set(ylabel="relative error (%)")
+    ax.grid(axis="x", visible=False)
+    ax.legend(title="one absmax for", ncols=len(groupings), loc="upper left")
+    ax.set_ylim(top=130 * max(max(matrix.values()) for matrix in errors.values()))
+    return figure
+
+
+def draw_walks(exact: np.ndarray, nearest: np.ndarray, stochastic: np.ndarray) -> Figure:
+    """A weight over many small steps: (n_steps,) twice, and (n_walks, n_steps) at random."""
+    figure, ax = new_figure(7, 3.2)
+    steps = np.arange(1, len(exact) + 1)
+    for i, walk in enumerate(stochastic[:12]):
+        label = "stochastic, one walk each" if i == 0 else None
+        ax.plot(steps, walk, color="#99CCEE", linewidth=0.8, label=label)
+    ax.plot(steps, stochastic.mean(0), label="stochastic, their mean")
+    ax.plot(steps, nearest, color=ORANGE, label="to the nearest code")
+    ax.plot(steps, exact, "--", color=INK, linewidth=1, label="float32")
+    ax.set(xlabel="step", ylabel="the weight, in codes")
+    ax.legend()
+    return figure
+
+
+def draw_reach_of_codes(divisors: np.ndarray, smallest: dict[str, float | int]) -> Figure:
+    """How √v is spread within its block, and where each code begins to tell it from zero.
+
+    ``divisors`` are √v divided by the largest of their block; ``smallest`` the smallest of them
+    that is not rounded to zero, by the code's name.
+    """
+    figure, ax = new_figure(8, 3.2)
+    low = min(-5.5, np.floor(np.log10(min(smallest.values()))))
+    shown = np.log10(np.maximum(divisors, 10.0**low))
+    ax.hist(shown, bins=60, color="#AACCE4")
+    styles = ("-", "--", ":")
+    for (name, value), style in zip(smallest.items(), styles, strict=False):
+        ax.axvline(np.log10(value), color=ORANGE, linestyle=style, label=name)
+    ticks = np.arange(int(low), 1)
+    ax.set_xticks(ticks, [f"$10^{{{t}}}$" for t in ticks])
+    ax.set(xlabel="√v, as a part of the largest in its block", ylabel="parameters")
+    ax.legend(title="zero to the left of", loc="upper left")
+    return figure
+
+
+def draw_losses(losses: dict[str, np.ndarray], *, window: int = 10) -> Figure:
+    """The training loss of each run, as running means."""
+    figure, ax = new_figure(7, 3.2)
+    styles = ("-", "--", ":")
+    for (name, values), style in zip(losses.items(), styles, strict=False):
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        ax.plot(np.arange(window, len(values) + 1), smooth, style, label=name)
+    shown = np.concatenate(list(losses.values()))
+    ax.set_ylim(0.9 * shown.min(), min(1.1 * shown.max(), 12))
+    ax.set(xlabel="step", ylabel=f"bits per byte, mean of {window} steps")
+    ax.legend()
+    return figure
+
+
+def draw_ledger(rows: dict[str, dict[str, float | int]]) -> Figure:
+    """A bar for each row of {part: GiB on the device}, one above the other."""
+    figure, ax = new_figure(9, 0.9 + 0.42 * len(rows))
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    y = -np.arange(len(rows))
+    left = np.zeros(len(rows))
+    for part in parts:
+        width = np.array([row.get(part, 0) for row in rows.values()])
+        ax.barh(y, width, left=left, height=0.7, label=part)
+        left += width
+    for y_row, total in zip(y, left, strict=True):
+        ax.text(total, y_row, f" {total:.2f}", va="center", color=INK)
+    ax.set_yticks(y, list(rows))
+    ax.set(xlabel="GiB on the device")
+    ax.set_xlim(right=1.3 * left.max())
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="center right")
+    return figure
