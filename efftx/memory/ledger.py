@@ -147,10 +147,11 @@ def working_bytes(step: Step) -> int:
     anew, vectors = step.reversible, L * H * step.d_head
     block = 0 if step.attention == "lsh" else 3 * H * min(L, BLOCK_LEN) ** 2
     scores = (1 + anew * kept.scores) * H * L * L if kept.scores else block
+    branch = anew * L * step.d_model * (kept.d_model / 2 + 2)  # with the streams' gradients
     phases = {
         "loss": loss_rows * step.vocab * (1 if step.loss_chunk_len is None else 2),
-        "attention": scores + vectors * (3 + anew * kept.vectors),
-        "feed-forward": ff_rows * step.d_ff * (1 + (anew or ff_rows < L) * kept.d_ff),
+        "attention": branch + scores + vectors * (3 + anew * kept.vectors),
+        "feed-forward": branch + ff_rows * step.d_ff * (1 + (anew or ff_rows < L) * kept.d_ff),
     }
     return round(step.batch * step.bytes_per_number * max(phases.values()))
 

@@ -23,6 +23,7 @@ from efftx.memory.ledger import (
 )
 from efftx.models.layers import Sizes, blocked, full, shared
 from efftx.models.parameters import n_parameters as count_parameters
+from efftx.models.residuals import reversible_residual
 from efftx.models.transformer import transformer
 from efftx.training.losses import bits_per_byte
 
@@ -57,6 +58,8 @@ def a_program(step: Step, sizes, dtype=jnp.float32):
             attend=ATTEND[step.attention],
             ff_chunk_len=step.ff_chunk_len,
         )
+        if step.reversible:
+            model = replace(model, residual=reversible_residual)
         return jax.tree.map(lambda x: x.astype(dtype), model)
 
     def mean_loss(model, windows):
@@ -90,6 +93,26 @@ def test_activations_are_the_residuals_of_the_vjp(sizes, length, batch, attentio
     assert sum(activation_bytes(step).values()) == pytest.approx(residuals, rel=0.01)
 
 
+@pytest.mark.parametrize("chunks", CHUNKS[:2], ids=["plain", "chunked"])
+@pytest.mark.parametrize("attention", ["full", "blocked", "shared"])
+def test_activations_of_reversible_blocks_are_residuals_too(attention, chunks):
+    step = a_step(WIDER, length=200, batch=3, attention=attention, reversible=True, **chunks)
+    residuals = residual_bytes(*a_program(step, WIDER))
+    assert sum(activation_bytes(step).values()) == pytest.approx(residuals, rel=0.01)
+
+
+def test_reversible_blocks_keep_their_buckets_in_the_narrowest_type():
+    def buckets(lsh_chunk_len, **how):
+        sizes = {**vars(WIDER), "n_hashes": 3, "lsh_chunk_len": lsh_chunk_len}
+        step = Step(**sizes, length=4096, attention="lsh", batch=2, **how)
+        return activation_bytes(step)["hash buckets"]
+
+    each = 2 * WIDER.n_layers * WIDER.n_heads * 3 * 4096  # how many there are
+    assert buckets(64) == 4 * each
+    assert buckets(64, reversible=True) == each  # 128 buckets
+    assert buckets(8, reversible=True) == 2 * each  # 1,024 buckets
+
+
 def test_residuals_of_bfloat16():
     """Less exactly: attention keeps some vectors in float32."""
     step = a_step(WIDER, length=200, bytes_per_number=2, ff_chunk_len=8, loss_chunk_len=8)
@@ -116,6 +139,7 @@ WAYS = {
     "blocked": {"attention": "blocked"},
     "chunked": {"attention": "blocked", "ff_chunk_len": 64, "loss_chunk_len": 64},
 }
+REVERSIBLE = {**WAYS["chunked"], "reversible": True}
 
 
 def planned_bytes(step, sizes) -> int:
@@ -141,6 +165,16 @@ def slopes(way, **changes) -> tuple[float, float]:
 def test_the_slope_against_depth_is_the_compilers(way):
     planned, predicted = slopes(way, n_layers=(8, 16))
     assert planned == pytest.approx(predicted, rel=0.1)
+
+
+def test_reversible_blocks_have_no_slope_against_depth():
+    shallow, deep = (a_step(replace(BASE, n_layers=n), length=512, **REVERSIBLE) for n in (4, 16))
+    assert example_bytes(deep) == example_bytes(shallow)
+    vectors = 512 * BASE.d_model * 4
+    planned = [
+        planned_bytes(step, replace(BASE, n_layers=step.n_layers)) for step in (shallow, deep)
+    ]
+    assert planned[1] - planned[0] < 0.01 * vectors
 
 
 @pytest.mark.parametrize("way", WAYS)
