@@ -2,7 +2,8 @@
 
 8 heads of width 64, chunks of 64, float32, causal. Contenders take turns within one run; times are
 medians, memory is the peak above what was resident before, less outputs and gradients ("scratch").
-Writes benchmarks/results/attention.json and attention.png, and prints the tables. The peers need
+Writes benchmarks/results/attention.json and attention.png, and prints the tables. A run that was
+interrupted goes on where it stopped; remove the file to measure anew. The peers need
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/requirements.txt
 
@@ -27,7 +28,7 @@ LENGTHS = (1024, 4096, 8192, 16384, 65536, 262144)
 ROUNDS = (1, 2, 4, 8)
 PASSES = ("forward", "both")
 ROUNDS_BESIDE_EXACT = 4  # exact attention takes its turns with this many rounds of hashing
-LONGEST_RUN = 90  # seconds: what would take longer is left out, and the result says so
+LONGEST_RUN = 60  # seconds: what would take longer is left out, and the result says so
 
 
 def main() -> None:
@@ -38,16 +39,27 @@ def main() -> None:
     chosen = options.parse_args()
     if not PEERS_PYTHON.exists():
         print(f"No {PEERS_PYTHON.parts[-3]}: efftx and jax run without their peers (see --help).")
-    record = {**environment(), "seed": contenders.SEED, "config": config(), "limits": limits()}
-    record["results"] = []
+    path = RESULTS / f"{chosen.save}.json"
+    record = begun(path)
+    done = {(row["L"], row.get("n_hashes")) for row in record["results"]}
     for length in chosen.lengths:
         for n_hashes in chosen.rounds:
-            record["results"] += measure(length, n_hashes, record["results"])
-            path = RESULTS / f"{chosen.save}.json"
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            if (length, n_hashes) not in done:
+                record["results"] += measure(length, n_hashes, record["results"])
+                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for table in tables(record):
         print(table)
     (RESULTS / f"{chosen.save}.png").write_bytes(png(draw(record["results"])))
+
+
+def begun(path: Path) -> dict:
+    """What an interrupted run on the same machine and versions left behind, or a new record."""
+    now = {**environment(), "seed": contenders.SEED, "config": config()}
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if {name: record.get(name) for name in now} == now:
+            return record
+    return {**now, "limits": limits(), "results": []}
 
 
 def config() -> dict:
@@ -113,12 +125,16 @@ def start(who: str, length: int, n_hashes: int) -> Worker:
 
 
 def results_mib(who: str, name: str, length: int) -> float:
-    """What a run hands over: the output, or gradients (torch holds output and cotangent, too)."""
+    """What a run hands over: its output, or its gradients.
+
+    torch's gradients take the place of those of the run before, and add nothing; but output and
+    cotangent are there as well.
+    """
     contender = contenders.CONTENDERS[who]
     one = contenders.N_HEADS * length * contenders.D_HEAD * 4 / 2**20
     if name == "forward":
         return one
-    return one * (contender.n_gradients + (2 if contender.peer else 0))
+    return one * (2 if contender.peer else contender.n_gradients)
 
 
 def least_seconds(record: dict, length: int, n_hashes: int, name: str) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-SECONDS_FOR_ONE = 10  # shorter runs are repeated until they add up to this, at most 5 times
+SECONDS_FOR_ONE = 4  # shorter runs are repeated until they add up to this, at most 5 times
 # glibc keeps small freed pieces; to weigh a library, not its history, they are handed back at once.
 # That costs time (page faults), so times are taken without it.
 FOR_WEIGHING = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
