@@ -138,7 +138,7 @@ def _stack_backward(branches, kept, g_results):
     def undo_block(state, layer):
         g_layer = []
         for branch, p, key, chosen in reversed(list(zip(branches, *layer, strict=True))):
-            run = partial(_run_branch, branch, key, chosen, (p, extra))
+            run = partial(_run_branch, branch, (key, chosen), (p, extra))
             state, g_p = _undo(run, state, _floats(p), _floats(extra))
             g_layer.insert(0, g_p)
         return state, tuple(g_layer)
@@ -155,10 +155,11 @@ def _stack_backward(branches, kept, g_results):
 _stack.defvjp(_stack_forward, _stack_backward)
 
 
-def _run_branch(branch, key, chosen, whole, p, x, extra):
+def _run_branch(branch, key_and_replay, whole, p, x, extra):
     """y as a function of what has gradients."""
+    key, replay = key_and_replay
     p, extra = _with_floats((p, extra), whole)
-    return branch(p, x, key, extra, chosen)[0]
+    return branch(p, x, key, extra, replay)[0]
 
 
 def _undo(run, state, p, extra):
