@@ -132,6 +132,7 @@ def draw_losses(losses: dict[str, np.ndarray], *, window: int = 10) -> Figure:
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")
         ax.plot(np.arange(window, len(values) + 1), smooth, style, label=name)
     shown = np.concatenate(list(losses.values()))
+    shown = shown[np.isfinite(shown)]
     ax.set_ylim(0.9 * shown.min(), min(1.1 * shown.max(), 12))
     ax.set(xlabel="step", ylabel=f"bits per byte, mean of {window} steps")
     ax.legend()

@@ -6,11 +6,22 @@ import pytest
 
 from tests.check.test_attention_is_sparse import EXERCISE as ATTENTION_IS_SPARSE
 from tests.check.test_chunking import EXERCISE as CHUNKING
+from tests.check.test_from_rnns_to_transformers import EXERCISE as FROM_RNNS_TO_TRANSFORMERS
 from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
+from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
+from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
 from tools.course import load
 
-EXERCISES = (CHUNKING, ATTENTION_IS_SPARSE, HASHING, LSH_ATTENTION)
+EXERCISES = (
+    FROM_RNNS_TO_TRANSFORMERS,
+    REVERSIBLE_LAYERS,
+    CHUNKING,
+    SWAPPING_AND_QUANTIZATION,
+    ATTENTION_IS_SPARSE,
+    HASHING,
+    LSH_ATTENTION,
+)
 
 
 def cases(list_of):
