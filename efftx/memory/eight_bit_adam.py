@@ -91,7 +91,8 @@ def scale_by_adam_8bit(
         steps, first, second = map(structure.unflatten, zip(*results, strict=True))
         return steps, EightBitAdamState(count, first, second)
 
-    return optax.GradientTransformation(init, update)
+    # Compiled, since two arrays for each parameter by single operations would take its time.
+    return optax.GradientTransformation(jax.jit(init), update)
 
 
 def keep_first(m: Float[Array, "..."], block_len: int) -> Quantized:

@@ -120,21 +120,21 @@ def draw_reach_of_codes(divisors: np.ndarray, smallest: dict[str, float | int]) 
     ticks = np.arange(int(low), 1)
     ax.set_xticks(ticks, [f"$10^{{{t}}}$" for t in ticks])
     ax.set(xlabel="√v, as a part of the largest in its block", ylabel="parameters")
-    ax.legend(title="zero to the left of", loc="upper left")
+    ax.legend(title="zero to the left of", loc="upper left", bbox_to_anchor=(0.06, 1))
     return figure
 
 
 def draw_losses(losses: dict[str, np.ndarray], *, window: int = 10) -> Figure:
-    """The training loss of each run, as running means."""
+    """The training loss of each run, as means of the last steps."""
     figure, ax = new_figure(7, 3.2)
     styles = ("-", "--", ":")
     for (name, values), style in zip(losses.items(), styles, strict=False):
-        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-        ax.plot(np.arange(window, len(values) + 1), smooth, style, label=name)
+        smooth = [values[max(0, i - window) : i].mean() for i in range(1, len(values) + 1)]
+        ax.plot(np.arange(1, len(values) + 1), smooth, style, label=name)
     shown = np.concatenate(list(losses.values()))
     shown = shown[np.isfinite(shown)]
     ax.set_ylim(0.9 * shown.min(), min(1.1 * shown.max(), 12))
-    ax.set(xlabel="step", ylabel=f"bits per byte, mean of {window} steps")
+    ax.set(xlabel="step", ylabel=f"bits per byte, mean of the last {window}")
     ax.legend()
     return figure
 
@@ -155,5 +155,5 @@ def draw_ledger(rows: dict[str, dict[str, float | int]]) -> Figure:
     ax.set(xlabel="GiB on the device")
     ax.set_xlim(right=1.3 * left.max())
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="center right")
+    ax.legend(loc="lower right")
     return figure

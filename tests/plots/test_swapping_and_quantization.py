@@ -88,8 +88,8 @@ def test_codes_reach_down_to_their_lines():
 
 def test_losses_are_running_means():
     (ax,) = pictures.draw_losses({"a": np.arange(1.0, 6), "b": np.ones(5)}, window=2).axes
-    assert series(ax)["a"].tolist() == [1.5, 2.5, 3.5, 4.5]
-    assert series(ax)["b"].tolist() == [1] * 4
+    assert series(ax)["a"].tolist() == [1, 1.5, 2.5, 3.5, 4.5]
+    assert series(ax)["b"].tolist() == [1] * 5
 
 
 def test_a_loss_that_explodes_does_not_hide_the_others():
