@@ -1,4 +1,4 @@
-"""Attention: exact through the whole matrix, exact block by block, and by hashing.
+"""Attention: exact through the whole matrix, exact block by block, local, and by hashing.
 
 Everything is a function of one head's (length, d) arrays; ``map_heads`` takes it to all heads.
 """
@@ -14,6 +14,7 @@ from efftx.attention.hashing import (
 )
 from efftx.attention.heads import map_heads
 from efftx.attention.layout import sort_by_bucket
+from efftx.attention.local import local_attention, local_attention_reference
 from efftx.attention.lsh import lsh_attention, lsh_attention_reference, reach_count
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "factor_buckets",
     "full_attention",
     "hash_vectors",
+    "local_attention",
+    "local_attention_reference",
     "lsh_attention",
     "lsh_attention_reference",
     "map_heads",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from efftx.memory import map_chunks
-from efftx.models.layers import OptionalKey, Stream
+from efftx.models.layers import UNNORMED, OptionalKey, Stream
 from efftx.validation import check_positive
 
 
@@ -26,13 +26,18 @@ class Chunked:
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
         """A layer that draws random numbers draws others in each chunk: the key differs."""
+        return self.behind(UNNORMED, x, key, extra)[0]
 
-        def of_chunk(layer, x, position):
+    def behind(self, norm, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
+        """The layer's output on norm(x), normed chunk by chunk too; no choices to replay."""
+
+        def of_chunk(norm_and_layer, x, position):
+            norm, layer = norm_and_layer
             chunk_key = None if key is None else jax.random.fold_in(key, position[0])
-            return layer(x, chunk_key, extra)
+            return layer(norm(x), chunk_key, extra)
 
-        positions = jnp.arange(len(x))
-        return map_chunks(of_chunk, self.layer, x, positions, chunk_len=self.chunk_len)
+        whole, positions = (norm, self.layer), jnp.arange(len(x))
+        return map_chunks(of_chunk, whole, x, positions, chunk_len=self.chunk_len), None
 
 
 def chunked(init: Callable, chunk_len: int) -> Callable:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from efftx.attention import full_attention
+from efftx.models.caches import attend_one
 from efftx.models.layers import Attention, OptionalKey, Parameter, Sizes, Stream, init_attention
 
 
@@ -31,12 +32,22 @@ class CrossAttention(Attention):
     """Queries from x, keys and values from a source."""
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Source | None = None) -> Stream:
-        heads = self.attend(*self.vectors_across(x, extra), extra.key_mask)
-        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+        return self.combine(self.attend(*self.vectors_across(x, extra), extra.key_mask))
 
     def vectors_across(self, x: Stream, source: Source) -> tuple:
         """q (n_heads, length, d_head), k and v (n_heads, source_length, d_head) of every head."""
         return (*project(x, self.w_in[:, :1]), *project(source.vectors, self.w_in[:, 1:]))
+
+    def prefill(self, x: Stream, key=None, extra: Source | None = None, *, capacity: int) -> tuple:
+        """The output on a prompt; the cache is of the source, so no step adds to it."""
+        return self(x, key, extra), tuple(project(extra.vectors, self.w_in[:, 1:]))
+
+    def step(self, x: Stream, cache: tuple, position, key=None, extra: Source | None = None):
+        """The output at one position, and the cache as it was."""
+        (q,), (k, v) = project(x, self.w_in[:, :1]), cache
+        mask = jnp.ones(k.shape[1], bool) if extra.key_mask is None else extra.key_mask
+        heads = attend_one(q * q.shape[-1] ** -0.5, k, v, jnp.broadcast_to(mask, k.shape[:2]))
+        return self.combine(heads), cache
 
 
 @register_dataclass

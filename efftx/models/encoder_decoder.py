@@ -8,7 +8,7 @@ Source: Vaswani et al. 2017, arXiv 1706.03762, figure 1; layer norm inside the b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -18,8 +18,8 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Bool, Key
 
 from efftx.models.cross_attention import Source, init_cross_attention, init_encoder_attention
+from efftx.models.embedding import Embedding, init_embedding
 from efftx.models.layers import (
-    Embedding,
     LayerNorm,
     Logits,
     OptionalKey,
@@ -29,12 +29,11 @@ from efftx.models.layers import (
     Tokens,
     full,
     init_attention,
-    init_embedding,
     init_feed_forward,
     init_norm,
     init_readout,
 )
-from efftx.models.residuals import Block, Branch, branch_keys, plain_residual
+from efftx.models.residuals import Block, Branch, keys_for, plain_residual
 from efftx.validation import check_key_mask
 
 KeyMask = Bool[Array | np.ndarray, "length"] | None
@@ -94,11 +93,6 @@ class EncoderDecoder:
         """What the readout reads: a loss in chunks never asks for all logits at once."""
         x = self.embedding(target)
         return self.residual(self.decoder, x, keys_for(self.decoder, key), source)
-
-
-def keys_for(blocks: Block | DecoderBlock, key: OptionalKey) -> tuple:
-    n_layers = len(blocks.attention.norm.scale)
-    return branch_keys(key, n_layers, n_branches=len(fields(blocks)))
 
 
 def encoder_decoder(

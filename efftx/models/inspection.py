@@ -78,6 +78,10 @@ def identity_like(values):
 
 def check_plain(model: LanguageModel | EncoderDecoder) -> None:
     require(
+        not isinstance(getattr(model, "blocks", None), tuple),
+        "looking inside needs blocks of one kind; this model's are a pattern of several.",
+    )
+    require(
         model.residual is plain_residual,
         "looking inside follows the stream of plain_residual; "
         f"this model's residual is {getattr(model.residual, '__name__', model.residual)}.",

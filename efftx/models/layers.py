@@ -1,12 +1,15 @@
-"""The parts that models are composed of: embedding, layer norm, attention, feed-forward, readout.
+"""The parts that models are composed of: layer norm, attention, feed-forward, readout.
 
-Each is a frozen dataclass of arrays that is called with one example, ``(length,)`` tokens or
-``(length, d_model)`` vectors, and each is followed by the function that draws its first values.
-A part that stands in a branch is called with ``(x, key, extra)``: ``key`` for those that draw
-random numbers, ``extra`` for those that look at more than x, as at an encoder's output.
+Each is a frozen dataclass of arrays that is called with one example, ``(length, d_model)`` vectors,
+and each is followed by the function that draws its first values. A part that stands in a branch is
+called with ``(x, key, extra)``: ``key`` for those that draw random numbers, ``extra`` for those
+that look at more than x, as at an encoder's output.
+
+A part that remembers something from position to position can also be called on one position at a
+time, see :mod:`efftx.models.decoding`. Its ``prefill(x, key, extra, capacity=…) -> (y, cache)``
+reads a prompt, its ``step(x, cache, position, key, extra) -> (y, cache)`` a stream of length 1.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,11 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import register_dataclass
+from jax.tree_util import Partial, register_dataclass
 from jaxtyping import Float, Integer, Key
 
 from efftx.attention import blocked_attention, full_attention, shared_qk_attention
-from efftx.validation import check_positive, describe, require, values_are_known
+from efftx.models.caches import filled, keys_and_values, look_up, with_next
+from efftx.models.positions import rotate
+from efftx.validation import check_positive, require
 
 Tokens = Integer[Array | np.ndarray, "length"]
 Stream = Float[Array, "length d_model"]
@@ -54,61 +59,6 @@ def branch_scale(sizes: Sizes, fan_in: int) -> float:
     return (fan_in * 2 * sizes.n_layers) ** -0.5
 
 
-# Embedding ------------------------------------------------------------------------------------
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class Embedding:
-    """A learned vector for each token, plus a learned one for each position."""
-
-    tokens: Parameter  # (vocab, d_model)
-    positions: Parameter  # (max_len, d_model)
-
-    def __call__(self, tokens: Tokens) -> Stream:
-        check_tokens(tokens, len(self.tokens), len(self.positions))
-        return self.tokens[tokens] + self.positions[: len(tokens)]
-
-
-def init_embedding(key, sizes: Sizes) -> Embedding:
-    """Positions start as sinusoids, so that from the first step on neighbours look alike.
-
-    Tokens start with the sinusoids' variance, so that neither drowns the other.
-    """
-    return Embedding(
-        tokens=normal(key, (sizes.vocab, sizes.d_model), 0.5**0.5),
-        positions=sinusoids(sizes.max_len, sizes.d_model),
-    )
-
-
-def sinusoids(length: int, d_model: int) -> Float[Array, "length d_model"]:
-    """Sines and cosines of each position at wavelengths from 2π to 10,000 · 2π.
-
-    Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
-    """
-    n_waves = -(-d_model // 2)
-    angles = jnp.arange(length)[:, None] / 10_000 ** (jnp.arange(n_waves) / n_waves)
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)[:, :d_model]
-
-
-def check_tokens(tokens, vocab: int, max_len: int | float = math.inf) -> None:
-    require(
-        getattr(tokens, "ndim", 0) == 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
-        f"tokens must be one example, a (length,) vector of integers; got {describe(tokens)}. "
-        "Map the model over a batch with jax.vmap(model).",
-    )
-    require(
-        1 <= len(tokens) <= max_len,
-        f"this model takes 1 to {max_len} tokens (max_len); got {len(tokens)}.",
-    )
-    if values_are_known(tokens):
-        low, high = int(tokens.min()), int(tokens.max())
-        require(
-            low >= 0 and high < vocab,
-            f"tokens must lie in 0 … {vocab - 1} (vocab {vocab}); got {low} … {high}.",
-        )
-
-
 # Layer norm -----------------------------------------------------------------------------------
 
 
@@ -126,6 +76,13 @@ class LayerNorm:
         return centred / jnp.sqrt(variance + 1e-5) * self.scale + self.shift
 
 
+def unchanged(x):
+    return x
+
+
+UNNORMED = Partial(unchanged)  # in the place of a norm
+
+
 def init_norm(sizes: Sizes) -> LayerNorm:
     return LayerNorm(scale=jnp.ones(sizes.d_model), shift=jnp.zeros(sizes.d_model))
 
@@ -135,23 +92,54 @@ def init_norm(sizes: Sizes) -> LayerNorm:
 
 @register_dataclass
 @dataclass(frozen=True)
-class Attention:
-    """Project to the vectors that the heads compare, attend, project back.
+class Heads:
+    """To the vectors that the heads compare and back: what every kind of attention begins with.
 
     Three projections give q, k and v; two give qk and v (shared-QK attention).
     """
 
     w_in: Parameter  # (d_model, 3 or 2, n_heads, d_head)
     w_out: Parameter  # (n_heads, d_head, d_model)
+    rotary: bool = field(default=False, kw_only=True, metadata={"static": True})
+
+    def vectors(self, x: Stream, start: Any = 0) -> Float[Array, "projections n_heads length d"]:
+        """q, k and v, or qk and v, of every head; x begins at the position ``start``."""
+        vectors = jnp.einsum("lm,mphd->phld", x, self.w_in)
+        return turned(vectors, start) if self.rotary else vectors
+
+    def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
+        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+
+
+def turned(vectors, start: Any = 0):
+    """Rotary positions: values stay as they are."""
+    return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Attention(Heads):
+    """All heads attend at once."""
+
     attend: Callable = field(metadata={"static": True})  # all heads: (*vectors, key) -> outputs
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
-        heads = self.attend(*self.vectors(x), key)
-        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+        return self.combine(self.attend(*self.vectors(x), key))
 
-    def vectors(self, x: Stream) -> Float[Array, "projections n_heads length d_head"]:
-        """q, k and v, or qk and v, of every head."""
-        return jnp.einsum("lm,mphd->phld", x, self.w_in)
+    def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:
+        """The layer's output on a prompt, and what its later steps remember of it."""
+        require(
+            self.attend in (full, blocked, shared),
+            f"what {self.attend} computes of a cache is not known; give its layer a class with "
+            "methods prefill and step.",
+        )
+        return self(x, key), filled(keys_and_values(self.vectors(x)), capacity)
+
+    def step(self, x: Stream, cache: tuple, position: Array, key=None, extra: Any = None) -> tuple:
+        """The output at one position, and the cache that holds it too."""
+        vectors = self.vectors(x, position)
+        cache = with_next(cache, position, keys_and_values(vectors))
+        return self.combine(look_up(vectors, *cache, position)), cache
 
 
 def full(q, k, v, key=None):
@@ -169,13 +157,17 @@ def shared(qk, v, key=None):
     return jax.vmap(partial(shared_qk_attention, causal=True))(qk, v)
 
 
-def init_attention(key, sizes: Sizes, *, n_projections: int, attend: Callable) -> Attention:
+def init_attention(key, sizes: Sizes, *, n_projections: int, attend: Callable, **how) -> Attention:
+    return Attention(*init_heads(key, sizes, n_projections), attend=attend, **how)
+
+
+def init_heads(key, sizes: Sizes, n_projections: int) -> tuple[Array, Array]:
+    """w_in and w_out."""
     in_key, out_key = jax.random.split(key)
     n_heads, d_head, d_model = sizes.n_heads, sizes.d_head, sizes.d_model
-    return Attention(
-        w_in=normal(in_key, (d_model, n_projections, n_heads, d_head), d_model**-0.5),
-        w_out=normal(out_key, (n_heads, d_head, d_model), branch_scale(sizes, n_heads * d_head)),
-        attend=attend,
+    return (
+        normal(in_key, (d_model, n_projections, n_heads, d_head), d_model**-0.5),
+        normal(out_key, (n_heads, d_head, d_model), branch_scale(sizes, n_heads * d_head)),
     )
 
 

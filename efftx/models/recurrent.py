@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Key
 
+from efftx.models.embedding import check_tokens
 from efftx.models.layers import (
     Logits,
     OptionalKey,
@@ -24,7 +25,6 @@ from efftx.models.layers import (
     Sizes,
     Stream,
     Tokens,
-    check_tokens,
     init_readout,
     normal,
 )
@@ -40,10 +40,17 @@ class LSTM:
     b: Parameter  # (4, d_model)
 
     def __call__(self, x: Stream) -> Stream:
-        """The output at each position. Inputs are projected all at once, the rest is a loop."""
-        projected = jnp.einsum("lm,mgn->lgn", x, self.w_in) + self.b
+        """The output at each position."""
         nothing = jnp.zeros(x.shape[1], x.dtype)
-        return jax.lax.scan(self.step, (nothing, nothing), projected)[1]
+        return self.go_on((nothing, nothing), x)[1]
+
+    def go_on(self, state: tuple, x: Stream) -> tuple:
+        """From the state before to the state after, and the outputs.
+
+        Inputs are projected all at once, the rest is a loop.
+        """
+        projected = jnp.einsum("lm,mgn->lgn", x, self.w_in) + self.b
+        return jax.lax.scan(self.step, state, projected)
 
     def step(self, state, projected: Float[Array, "gates d_model"]):
         """One position: f and i say what the cell forgets and takes in, o what of it is shown.

@@ -3,8 +3,9 @@
 A *branch* is a layer behind its own layer norm, ``layer(norm(x))``. A *block* is two branches or
 more, in the order of its fields. A *residual* takes a stream through all blocks. The parts of all
 blocks are stacked along a leading axis of size n_layers, so that going through the depth is one
-``lax.scan``, compiled once. A model works with any residual: `plain_residual` is the Transformer's,
-`reversible_residual` the Reformer's.
+``lax.scan``, compiled once. Where blocks differ, as local, local, LSH and so on again, ``blocks``
+is a tuple, a *pattern* with one stack of blocks for each of its slots. A model works with any
+residual: `plain_residual` is the Transformer's, `reversible_residual` the Reformer's.
 """
 
 from collections.abc import Callable
@@ -27,19 +28,24 @@ class Branch:
     A layer that makes choices, as of buckets or units, may have a method ``with_replay(x, key,
     extra, replay) -> (y, replay)``: with None it chooses and returns its choices, integers, beside
     y; with these it makes them again. Other layers need none.
+
+    A layer that takes its input piece by piece may have ``behind(norm, x, key, extra, replay)``
+    instead: it then norms each piece itself, so that norm(x) never exists whole.
     """
 
     norm: LayerNorm
     layer: Callable  # Attention, FeedForward or what takes their place
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
-        return self.layer(self.norm(x), key, extra)
+        return self.with_replay(x, key, extra)[0]
 
     def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
         """y, and the layer's choices; None if it makes none."""
+        if hasattr(self.layer, "behind"):
+            return self.layer.behind(self.norm, x, key, extra, replay)
         if hasattr(self.layer, "with_replay"):
             return self.layer.with_replay(self.norm(x), key, extra, replay)
-        return self(x, key, extra), None
+        return self.layer(self.norm(x), key, extra), None
 
 
 @register_dataclass
@@ -51,27 +57,27 @@ class Block:
     feed_forward: Branch
 
 
-def branches(block) -> tuple[Branch, ...]:
-    """A block's branches, in the order in which the stream meets them."""
-    return tuple(getattr(block, field.name) for field in fields(block))
+def branches(blocks) -> tuple[Branch, ...]:
+    """Those of a block, or of a pattern's blocks, in the order in which the stream meets them."""
+    slots = blocks if isinstance(blocks, tuple) else (blocks,)
+    return tuple(getattr(block, field.name) for block in slots for field in fields(block))
 
 
 def plain_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> Stream:
     """x ← x + Branch(x), branch after branch, block after block.
 
-    ``keys`` has one entry for each branch of a block: n_layers keys, or None; ``extra`` is whatever
-    all branches may look at, as a decoder's at the encoder's output.
+    ``keys`` has one entry for each of the `branches`: as many keys as are stacked, or None;
+    ``extra`` is whatever all branches may look at, as a decoder's at the encoder's output.
 
     Its gradient keeps the activations of every block: the memory that reversible layers save.
     """
 
-    def step(x, block_and_keys):
-        block, block_keys = block_and_keys
-        for branch, key in zip(branches(block), block_keys, strict=True):
+    def step(x, layer):
+        for branch, key in zip(*layer, strict=True):
             x = x + branch(x, key, extra)
         return x, None
 
-    return jax.lax.scan(step, x, (blocks, keys))[0]
+    return jax.lax.scan(step, x, (branches(blocks), keys))[0]
 
 
 def reversible_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> Stream:
@@ -96,8 +102,18 @@ def reversible_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> St
     return ((y1 + y2) / 2).astype(dtype)
 
 
-def branch_keys(key: OptionalKey, n_layers: int, n_branches: int = 2) -> tuple:
-    """For each branch of a block, a key for each layer; without a key, None for each."""
+def branch_keys(key: OptionalKey, n_stacked: int, n_branches: int = 2) -> tuple:
+    """For each branch, a key for each of those stacked; without a key, None for each branch."""
     if key is None:
         return (None,) * n_branches
-    return tuple(jax.random.split(key, (n_branches, n_layers)))
+    return tuple(jax.random.split(key, (n_branches, n_stacked)))
+
+
+def n_stacked(blocks) -> int:
+    """How many blocks stand in each slot's stack."""
+    return len(jax.tree.leaves(blocks)[0])
+
+
+def keys_for(blocks, key: OptionalKey) -> tuple:
+    """What a residual wants as its ``keys``."""
+    return branch_keys(key, n_stacked(blocks), len(branches(blocks)))

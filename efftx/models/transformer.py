@@ -18,8 +18,8 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Key
 
 from efftx.models.chunked import chunked
+from efftx.models.embedding import Embedding, init_embedding
 from efftx.models.layers import (
-    Embedding,
     Logits,
     OptionalKey,
     Readout,
@@ -28,13 +28,13 @@ from efftx.models.layers import (
     Tokens,
     full,
     init_attention,
-    init_embedding,
     init_feed_forward,
     init_norm,
     init_readout,
     shared,
 )
-from efftx.models.residuals import Block, Branch, branch_keys, plain_residual
+from efftx.models.residuals import Block, Branch, keys_for, n_stacked, plain_residual
+from efftx.validation import require
 
 
 @register_dataclass
@@ -43,7 +43,7 @@ class LanguageModel:
     """Scores every next token: ``model(tokens) -> logits``."""
 
     embedding: Embedding
-    blocks: Block  # all of them: each array has a leading axis of size n_layers
+    blocks: Block | tuple[Block, ...]  # stacked; a tuple has a stack for each slot of a pattern
     readout: Readout
     residual: Callable = field(metadata={"static": True})  # (blocks, x, keys) -> x
 
@@ -59,11 +59,12 @@ class LanguageModel:
     def last_vectors(self, tokens: Tokens, key: OptionalKey = None) -> Stream:
         """What the readout reads: a loss in chunks never asks for all logits at once."""
         x = self.embedding(tokens)
-        return self.residual(self.blocks, x, branch_keys(key, self.n_layers))
+        return self.residual(self.blocks, x, keys_for(self.blocks, key))
 
     @property
     def n_layers(self) -> int:
-        return len(self.blocks.attention.norm.scale)
+        slots = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,)
+        return len(slots) * n_stacked(self.blocks)
 
 
 def transformer(
@@ -90,13 +91,25 @@ def transformer(
 def language_model(
     key: Key[Array, ""],
     sizes: Sizes,
-    init_attention: Callable,
+    init_attention: Callable | tuple[Callable, ...],
     init_feed_forward: Callable,
     residual: Callable,
+    init_embedding: Callable = init_embedding,
 ) -> LanguageModel:
-    """The composition of parts; the branches' are made by ``init(key, sizes)``."""
+    """The composition of parts; each is made by ``init(key, sizes)``.
 
-    def init_block(key):
+    A tuple of several ``init_attention`` is a pattern that repeats with the depth. A layer's first
+    values depend on the key and on where it stands, not on the pattern.
+
+    Raises ValueError unless n_layers is a multiple of the pattern's length.
+    """
+    pattern = init_attention if isinstance(init_attention, tuple) else (init_attention,)
+    require(
+        len(pattern) >= 1 and sizes.n_layers % len(pattern) == 0,
+        f"n_layers must be a multiple of the pattern's {len(pattern)} slots; got {sizes.n_layers}.",
+    )
+
+    def init_block(init_attention, key):
         attention_key, feed_forward_key = jax.random.split(key)
         return Block(
             attention=Branch(init_norm(sizes), init_attention(attention_key, sizes)),
@@ -104,9 +117,14 @@ def language_model(
         )
 
     embedding_key, blocks_key, readout_key = jax.random.split(key, 3)
+    layer_keys = jax.random.split(blocks_key, sizes.n_layers)
+    blocks = tuple(
+        jax.vmap(partial(init_block, init))(layer_keys[slot :: len(pattern)])
+        for slot, init in enumerate(pattern)
+    )
     return LanguageModel(
         embedding=init_embedding(embedding_key, sizes),
-        blocks=jax.vmap(init_block)(jax.random.split(blocks_key, sizes.n_layers)),
+        blocks=blocks if len(blocks) > 1 else blocks[0],
         readout=init_readout(readout_key, sizes),
         residual=residual,
     )

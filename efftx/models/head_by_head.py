@@ -1,0 +1,186 @@
+"""Attention that works one head at a time, from layer norm to output, for very long sequences.
+
+At a million positions one (length, d_model) array of width 256 takes 1 GiB. So of the normed input,
+the queries, keys and values only one head's exist at a time: a head's vectors are projected chunk
+by chunk, attend, and are added to the output; then the next head takes their place. The backward
+pass does the same and projects anew. That costs little beside the attention itself.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.ad_checkpoint import checkpoint_name
+from jax.tree_util import register_dataclass
+
+from efftx.attention import (
+    default_n_buckets,
+    hash_vectors,
+    local_attention,
+    lsh_attention,
+    random_rotations,
+)
+from efftx.memory import map_chunks
+from efftx.models.caches import filled, keys_and_values, look_up, positions_in, with_next
+from efftx.models.layers import UNNORMED, Heads, OptionalKey, Sizes, Stream, init_heads, turned
+from efftx.validation import check_positive, require
+
+POSITIONS_AT_ONCE = 2**14  # that are normed and projected together
+CHOSEN = "chosen by a head"  # what is kept of a head; all else is computed anew
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class HeadByHead(Heads):
+    """What such layers share; they add ``attend(vectors, key, replay) -> (out, replay)``."""
+
+    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
+        return self.with_replay(x, key, extra)[0]
+
+    def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
+        return self.behind(UNNORMED, x, key, extra, replay)
+
+    def behind(self, norm, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
+        """The layer's output on norm(x), and what its heads chose."""
+        policy = jax.checkpoint_policies.save_only_these_names(CHOSEN)
+
+        @partial(jax.checkpoint, policy=policy, prevent_cse=False)  # as advised inside loops
+        def one_head(x, w_in, w_out, key, replay):
+            vectors = map_chunks(project, (norm, w_in), x, chunk_len=POSITIONS_AT_ONCE)
+            vectors = turned(vectors.swapaxes(0, 1)) if self.rotary else vectors.swapaxes(0, 1)
+            out, chosen = self.attend(vectors, key, replay)
+            chosen = jax.tree.map(lambda array: checkpoint_name(array, CHOSEN), chosen)
+            return out @ w_out, chosen
+
+        def add_head(y, head):
+            y_head, chosen = one_head(x, *head)
+            return y + y_head, chosen
+
+        # A scan that adds up: map_heads would hold the outputs of all heads at once.
+        heads = (jnp.moveaxis(self.w_in, 2, 0), self.w_out, self.head_keys(key), replay)
+        return jax.lax.scan(add_head, jnp.zeros_like(x), heads)
+
+    def head_keys(self, key: OptionalKey):
+        return None if key is None else jax.random.split(key, len(self.w_out))
+
+
+def project(norm_and_w, x):
+    """(length, projections, d_head): one head's vectors."""
+    norm, w_in = norm_and_w
+    return jnp.einsum("lm,mpd->lpd", norm(x), w_in)
+
+
+# LSH attention --------------------------------------------------------------------------------
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LSHAttention(HeadByHead):
+    """Shared-QK attention among vectors that a hash puts into the same buckets.
+
+    Random numbers come from the key that the model is called with; each head has its own hashes.
+    The buckets are the layer's replay. With ``rotary`` vectors are turned first and hashed then, so
+    that the hash sees what the scores compare.
+
+    Rounds are no parameters: ``dataclasses.replace(layer, n_hashes=8)`` evaluates with eight.
+    """
+
+    n_hashes: int = field(metadata={"static": True})
+    chunk_len: int = field(metadata={"static": True})
+    n_buckets: int | None = field(default=None, metadata={"static": True})  # None: by the length
+
+    def attend(self, vectors, key, replay):
+        """One head, and its buckets in the narrowest type."""
+        require(
+            key is not None or replay is not None,
+            "LSH attention hashes with random rotations: call the model with key="
+            "jax.random.key(seed).",
+        )
+        length = vectors.shape[1]
+        n_buckets = self.n_buckets or default_n_buckets(length, self.chunk_len)
+        how = {"n_buckets": n_buckets, "n_hashes": self.n_hashes, "chunk_len": self.chunk_len}
+        out, buckets = lsh_attention(*vectors, key=key, buckets=replay, return_buckets=True, **how)
+        return out, buckets.astype(np.min_scalar_type(n_buckets - 1))
+
+    def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:
+        """The output on a prompt; the cache holds keys, values and the buckets of all rounds.
+
+        The buckets are as many as a text of ``capacity`` tokens would have.
+        """
+        layer = self.for_length(capacity)
+        y, buckets = layer.with_replay(x, key)
+        cache = (*keys_and_values(self.vectors(x)), jnp.swapaxes(buckets, 1, 2))
+        return y, filled(cache, capacity)
+
+    def step(self, x: Stream, cache: tuple, position: Array, key=None, extra: Any = None) -> tuple:
+        """A query's candidates: cached keys that share its bucket in at least one of the rounds.
+
+        Each counts once. The full forward reaches the same ones unless a bucket spreads over more
+        than two chunks; there it may miss some that are far back, and a step does not.
+        """
+        vectors, layer = self.vectors(x, position), self.for_length(cache[0].shape[1])
+        buckets = jax.vmap(layer.hash)(vectors[0], self.head_keys(key))  # (n_heads, 1, n_hashes)
+        cache = with_next(cache, position, (*keys_and_values(vectors), buckets))
+        same_bucket = (cache[2] == buckets).any(-1)
+        return self.combine(look_up(vectors, *cache[:2], position, same_bucket)), cache
+
+    def for_length(self, length: int) -> "LSHAttention":
+        """The same layer with the number of buckets for this length."""
+        n_buckets = self.n_buckets or default_n_buckets(length, self.chunk_len)
+        return replace(self, n_buckets=n_buckets)
+
+    def hash(self, qk, key):
+        """(length, n_hashes) buckets: those that `attend` finds with this key."""
+        rotations = random_rotations(key, qk.shape[1], self.n_buckets, self.n_hashes)
+        return hash_vectors(qk, rotations).T.astype(np.min_scalar_type(self.n_buckets - 1))
+
+
+def init_lsh_attention(
+    key,
+    sizes: Sizes,
+    *,
+    n_hashes: int = 1,
+    chunk_len: int = 64,
+    n_buckets: int | None = None,
+    rotary: bool = False,
+) -> LSHAttention:
+    check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
+    heads = init_heads(key, sizes, n_projections=2)
+    return LSHAttention(*heads, n_hashes, chunk_len, n_buckets, rotary=rotary)
+
+
+# Local attention ------------------------------------------------------------------------------
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class LocalAttention(HeadByHead):
+    """Each position looks at its own chunk, up to itself, and at the one before."""
+
+    chunk_len: int = field(metadata={"static": True})
+
+    def attend(self, vectors, key, replay):
+        return local_attention(*vectors, chunk_len=self.chunk_len), None
+
+    def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:
+        """The output on a prompt; the cache needs no more slots than two chunks have."""
+        n_slots = min(2 * self.chunk_len, capacity)
+        return self(x, key), filled(keys_and_values(self.vectors(x)), n_slots)
+
+    def step(self, x: Stream, cache: tuple, position: Array, key=None, extra: Any = None) -> tuple:
+        vectors = self.vectors(x, position)
+        cache = with_next(cache, position, keys_and_values(vectors))
+        chunk_of = positions_in(cache[0].shape[1], position) // self.chunk_len
+        near = position // self.chunk_len - chunk_of <= 1
+        return self.combine(look_up(vectors, *cache, position, near)), cache
+
+
+def init_local_attention(
+    key, sizes: Sizes, *, chunk_len: int = 64, rotary: bool = False
+) -> LocalAttention:
+    check_positive(chunk_len=chunk_len)
+    return LocalAttention(*init_heads(key, sizes, n_projections=3), chunk_len, rotary=rotary)

@@ -1,0 +1,89 @@
+"""The Reformer: a Transformer with two parts exchanged.
+
+Its attention is among vectors that a hash finds alike, so that time is linear in the length; its
+residual has two streams and rebuilds its activations, so that memory is flat in the depth. What is
+wide inside a layer exists for a chunk of positions, or for one head, at a time.
+
+>>> model = reformer(jax.random.key(0), Sizes(n_layers=6), attention=lsh(n_hashes=2))
+>>> model(tokens, jax.random.key(1))  # the key of its hashes
+
+Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+from jaxtyping import Array, Key
+
+from efftx.models.chunked import chunked
+from efftx.models.embedding import init_embedding
+from efftx.models.head_by_head import LSHAttention, init_local_attention, init_lsh_attention
+from efftx.models.layers import Attention, Sizes, init_feed_forward, shared
+from efftx.models.parameters import Tree
+from efftx.models.residuals import reversible_residual
+from efftx.models.transformer import LanguageModel, language_model
+from efftx.validation import check_positive
+
+
+def reformer(
+    key: Key[Array, ""],
+    sizes: Sizes,
+    *,
+    attention: Callable | tuple[Callable, ...] = init_lsh_attention,
+    ff_chunk_len: int = 1024,
+    positions: str = "axial",
+    residual: Callable = reversible_residual,
+) -> LanguageModel:
+    """A language model with LSH attention, reversible residuals and chunked feed-forward layers.
+
+    ``attention`` is one kind of layer, or a pattern that repeats with the depth, as in
+    ``(local(), local(), lsh(n_hashes=4))``; see `lsh` and `local`. ``positions`` are "axial",
+    "learned" or "none" (with rotary layers). Any length up to max_len, and with "none" any at all.
+    For very long sequences take the loss in chunks, too: ``partial(bits_per_byte, chunk_len=…)``.
+
+    Raises ValueError unless n_layers is a multiple of the pattern's length.
+    """
+    feed_forward = chunked(init_feed_forward, ff_chunk_len)
+    embedding = partial(init_embedding, positions=positions)
+    return language_model(key, sizes, attention, feed_forward, residual, embedding)
+
+
+def lsh(**how) -> Callable:
+    """A layer of LSH attention with these n_hashes, chunk_len, n_buckets, rotary."""
+    return partial(init_lsh_attention, **how)
+
+
+def local(**how) -> Callable:
+    """A layer of local attention with this chunk_len, rotary."""
+    return partial(init_local_attention, **how)
+
+
+def with_rounds(model: Tree, n_hashes: int | None, *, chunk_len: int = 64) -> Tree:
+    """The same parameters, evaluated with another number of hashing rounds; None: exactly.
+
+    Exchanges every layer of LSH attention, and every exact shared-QK layer, by one of the other
+    kind or with other rounds. ``chunk_len`` is for layers that had none before.
+
+    >>> with_rounds(trained_with_four, 8), with_rounds(trained_with_four, None)
+    """
+    if n_hashes is not None:
+        check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
+
+    def exchanged(layer):
+        if not is_shared_qk(layer):
+            return layer
+        if n_hashes is None:
+            return Attention(layer.w_in, layer.w_out, shared, rotary=layer.rotary)
+        if isinstance(layer, LSHAttention):
+            return replace(layer, n_hashes=n_hashes)
+        return LSHAttention(layer.w_in, layer.w_out, n_hashes, chunk_len, rotary=layer.rotary)
+
+    return jax.tree.map(exchanged, model, is_leaf=is_shared_qk)
+
+
+def is_shared_qk(layer) -> bool:
+    """LSH attention, or what it approximates."""
+    exact = isinstance(layer, Attention) and layer.attend is shared
+    return exact or isinstance(layer, LSHAttention)
