@@ -36,7 +36,7 @@ KEPT = {
     "full": Kept(d_model=8, vectors=4, scores=2, d_ff=1.25, numbers=6, head_numbers=2),
     "blocked": Kept(d_model=8, vectors=4, scores=0, d_ff=1.25, numbers=6, head_numbers=1),
     "shared": Kept(d_model=8, vectors=5.25, scores=0, d_ff=1.25, numbers=6, head_numbers=4.25),
-    "lsh": Kept(d_model=8, vectors=4.25, scores=0, d_ff=1.25, numbers=6, head_numbers=1),
+    "lsh": Kept(d_model=8, vectors=3, scores=0, d_ff=1.25, numbers=6, head_numbers=1),
 }
 BLOCK_LEN = 512  # of blocked attention: scores, weights and gradients exist for a pair of blocks
 
@@ -112,9 +112,11 @@ def activation_bytes(step: Step) -> dict[str, int]:
     blocks = 0 if step.reversible else step.n_layers
     once = 0 if step.reversible or step.kept else 1  # constants that a scan over blocks keeps once
     chunked_ff, chunked_loss = step.ff_chunk_len is not None, step.loss_chunk_len is not None
+    norms = 2 - chunked_ff  # a feed-forward layer in chunks norms its chunk anew, and keeps x
+    each = norms / 2 * (kept.d_model * d + kept.numbers) + chunked_ff * d
     numbers = {
         "streams": 2 * L * d if step.reversible else 0,
-        "norms and inputs": blocks * L * (kept.d_model * d + kept.numbers),
+        "norms and inputs": blocks * L * each,
         "attention vectors": blocks * L * H * (kept.vectors * step.d_head + kept.head_numbers),
         "attention scores": bool(kept.scores) * (blocks * kept.scores + once * 2.5) * H * L * L,
         "feed-forward": 0 if chunked_ff else (blocks * kept.d_ff + once) * L * step.d_ff,
@@ -126,11 +128,15 @@ def activation_bytes(step: Step) -> dict[str, int]:
 
 
 def bucket_bytes(step: Step) -> int:
-    """One layer's buckets: in int32, or to be replayed in the narrowest type that holds them."""
+    """One layer's buckets and the order that they bring; all but the buckets can be found anew.
+
+    Four int32 for each position and round; reversible blocks keep the buckets only, in the
+    narrowest type that holds them.
+    """
     if step.attention != "lsh":
         return 0
     n_buckets = 2 * -(-step.length // step.lsh_chunk_len)
-    each = np.min_scalar_type(n_buckets).itemsize if step.reversible else 4
+    each = np.min_scalar_type(n_buckets - 1).itemsize if step.reversible else 4 * 4
     return step.n_hashes * step.n_heads * step.length * each
 
 

@@ -11,10 +11,12 @@ from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
 from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
+from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
 from tools.course import load
 
 EXERCISES = (
     FROM_RNNS_TO_TRANSFORMERS,
+    WHERE_THE_MEMORY_GOES,
     REVERSIBLE_LAYERS,
     CHUNKING,
     SWAPPING_AND_QUANTIZATION,
