@@ -352,9 +352,10 @@ assert table["both"] < table["neither"] / 3
 assert table["both"] < min(table["loss in chunks"], table["layers in chunks"])
 
 # %% [markdown]
-# Each cut alone leaves the other's wide array in place. Together they leave what the layer norms
-# and the attention keep, which chunking does not touch. That is the business of
-# [reversible layers](03_reversible_layers.ipynb) and of the chapters on attention.
+# Each cut alone leaves the other's wide array in place. Together they leave what the attention
+# keeps, with its layer norm; the feed-forward layer's own norm is taken chunk by chunk, too. What
+# is left is the business of [reversible layers](03_reversible_layers.ipynb) and of the chapters on
+# attention.
 #
 # ## What does it cost?
 #
