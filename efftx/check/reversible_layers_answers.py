@@ -153,8 +153,9 @@ def coupling_cases(rng):
         yield {"b": b, "c": c, "g_b": g_b, "g_c": g_c, **layer}
 
 
-def coupling_back(b, c, g_b, g_c, w, extra, seed):
+def coupling_back(*case):
     """The right answer: a, and the gradients of a, b, w and extra."""
+    b, c, g_b, g_c, w, extra, seed = case
     g_w, g_through, g_extra = pulled_back(w, b, extra, seed, g_c)
     return c - branch(w, b, extra, seed), g_c, g_b + g_through, g_w, g_extra
 

@@ -24,14 +24,7 @@ def model_cases(rng):
 
 
 def parameters(
-    n_layers,
-    d_model,
-    d_ff,
-    n_heads,
-    d_head,
-    vocab,
-    max_len,
-    *,
+    *sizes,
     positions=1,
     projections=4,
     biases=1,
@@ -41,6 +34,7 @@ def parameters(
     tied=False,
 ):
     """The right counts (embeddings, attention, feed-forward, norms, readout); or other ones."""
+    n_layers, d_model, d_ff, n_heads, d_head, vocab, max_len = sizes
     times = n_layers if layers else 1
     return np.array(
         [
@@ -53,8 +47,8 @@ def parameters(
     )
 
 
-def one_head(n_layers, d_model, d_ff, n_heads, d_head, vocab, max_len):
-    return parameters(n_layers, d_model, d_ff, 1, d_head, vocab, max_len)
+def one_head(*sizes):
+    return parameters(*sizes[:3], 1, *sizes[4:])
 
 
 def half_the_norms(*sizes):

@@ -55,11 +55,11 @@ def show_ledger(
     length: int,
     n_layers: int,
     batch: int,
+    *,
     attention: str,
     reversible: bool,
     chunks: bool,
     small_optimiser: bool,
-    *,
     model: Step,
     budget: int,
 ) -> None:

@@ -72,7 +72,8 @@ def test_the_widget_speaks_of_every_setting(monkeypatch):
 def test_the_widget_shows_a_figure(monkeypatch):
     pages = []
     monkeypatch.setattr(figures, "display", pages.append)
-    pictures.show_ledger(4096, 12, 2, "full", True, True, True, model=MODEL, budget=BUDGET)
+    techniques = {"attention": "full", "reversible": True, "chunks": True, "small_optimiser": True}
+    pictures.show_ledger(4096, 12, 2, **techniques, model=MODEL, budget=BUDGET)
     assert "<img src=" in pages[0].data
 
 
