@@ -39,7 +39,9 @@ def draw_influence(influence: dict[str, np.ndarray]) -> Figure:
         _name_line(ax, name, (distance[-1], values[0]), line.get_color())
     ax.set_yscale("log")
     ax.set(xlabel="distance in positions", ylabel="relative influence")
-    ax.set_xlim(0, max(map(len, influence.values())) * 1.25)
+    farthest = max(map(len, influence.values()))
+    ax.set_xticks(range(0, farthest + 1, max(1, farthest // 5)))
+    ax.set_xlim(0, farthest * 1.2)
     return figure
 
 
@@ -57,7 +59,7 @@ def draw_weights(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str
     picture = ax.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(rows)), rows)
-    ax.set(xlabel="key: source", ylabel="query: predicts")
+    ax.set(xlabel="source (keys)", ylabel="about to be written (queries)")
     ax.grid(False)
     for row, column in enumerate(weights.argmax(axis=1)):
         corner = (column - 0.5, row - 0.5)
@@ -87,22 +89,15 @@ def show_looks(
 def draw_bleu_against_flops(systems: dict[str, tuple[float, float]], ours: Sequence[str]) -> Figure:
     """BLEU against training FLOPs, {name: (BLEU, FLOPs)}; systems in ``ours`` stand out."""
     figure, ax = new_figure(8.5, 4)
-    for name, (score, flops) in systems.items():
-        colour = ORANGE if name in ours else BLUE
+    for i, (name, (score, flops)) in enumerate(systems.items()):
+        colour, weight = (ORANGE, "bold") if name in ours else (BLUE, "normal")
         ax.plot(flops, score, "o", color=colour, markersize=7)
-        ax.annotate(
-            name,
-            (flops, score),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            weight="bold" if name in ours else "normal",
-            fontsize=9,
-        )
+        side = -1 if i % 2 else 1  # neighbours in the table have their names on different sides
+        where = {"xytext": (0, 12 * side), "textcoords": "offset points"}
+        centred = {"ha": "center", "va": "center", "fontsize": 9}
+        ax.annotate(name, (flops, score), color=colour, weight=weight, **where, **centred)
     ax.set_xscale("log")
-    most = max(flops for _, flops in systems.values())
-    ax.set_xlim(right=most * 6)
+    ax.margins(x=0.12, y=0.12)
     ax.set(xlabel="training FLOPs", ylabel="BLEU, English to German")
     return figure
 
@@ -114,7 +109,7 @@ def draw_bars(
     figure, ax = new_figure(7, 0.8 + 0.4 * len(values))
     colours = [ORANGE if name == stands_out else BLUE for name in values]
     bars = ax.barh(list(values), list(values.values()), color=colours, height=0.62)
-    ax.bar_label(bars, [f"{value:g}" for value in values.values()], padding=4, color=INK)
+    ax.bar_label(bars, [f"{value:.1f}" for value in values.values()], padding=4, color=INK)
     ax.invert_yaxis()
     ax.grid(False, axis="y")
     ax.set(xlabel=xlabel, xlim=(start, max(values.values()) * 1.08))
