@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from efftx.memory import reversible_stack
+from efftx.memory import reversible_forward, reversible_inverse, reversible_stack
 from efftx.models.layers import Sizes, blocked
 from efftx.models.residuals import branches, plain_residual, reversible_residual
 from efftx.models.transformer import transformer
@@ -102,14 +102,18 @@ def step(name: str, depth: int) -> dict:
 # Rebuilt against stored ---------------------------------------------------------------------------
 
 
-def two_streams(blocks, x, *, rebuilt: bool, dtype):
-    """The reversible function, with streams of this dtype; its activations rebuilt, or stored."""
+def run_in(dtype) -> Callable:
+    """A branch as `reversible_stack` wants it, which sees x in the parameters' dtype."""
 
     def run(branch, x, key, extra, replay=None):
-        y, replay = branch.with_replay(x.astype(inner), key, extra, replay)
-        return y, replay
+        return branch.with_replay(x.astype(dtype), key, extra, replay)
 
-    inner, params, start = x.dtype, branches(blocks), x.astype(dtype)
+    return run
+
+
+def two_streams(blocks, x, *, rebuilt: bool, dtype):
+    """The reversible function, with streams of this dtype; its activations rebuilt, or stored."""
+    run, params, start = run_in(x.dtype), branches(blocks), x.astype(dtype)
     if rebuilt:
         return sum(reversible_stack((run, run), params, start, start))
 
@@ -122,8 +126,19 @@ def two_streams(blocks, x, *, rebuilt: bool, dtype):
     return sum(jax.lax.scan(block, (start, start), params)[0])
 
 
-def gradient_errors(depth: int = 24, length: int = 1024) -> list[dict]:
-    """Relative errors of gradients against float64, activations stored and rebuilt."""
+def there_and_back(blocks, x, *, dtype):
+    """The input, rebuilt from the results of the whole stack."""
+    how = (run_in(x.dtype),) * 2, branches(blocks)
+    start = x.astype(dtype)
+    results, replay = reversible_forward(*how, start, start)
+    return reversible_inverse(*how, *results, replay=replay)
+
+
+def drift(depth: int = 24, length: int = 1024) -> list[dict]:
+    """What rounding does: relative errors of the input and of gradients, stored and rebuilt.
+
+    Gradients are held against float64 with the same parameters, and against each other.
+    """
     rows = []
     with jax.enable_x64(True):
         for dtype, streams in (("float32",) * 2, ("bfloat16", "float32"), ("bfloat16",) * 2):
@@ -135,11 +150,14 @@ def gradient_errors(depth: int = 24, length: int = 1024) -> list[dict]:
             wanted = _gradient(*exact, rebuilt=False, dtype=jnp.float64)
             how = {"dtype": jnp.dtype(streams)}
             stored, rebuilt = (_gradient(*low, rebuilt=r, **how) for r in (False, True))
+            back = jax.jit(partial(there_and_back, **how))(*low)
             rows.append(
                 {
                     "parameters": dtype,
                     "streams": streams,
                     "depth": depth,
+                    "L": length,
+                    "input": relative_error(back, (low[1],) * 2),
                     "stored": relative_error(stored, wanted),
                     "rebuilt": relative_error(rebuilt, wanted),
                     "rebuilt, of stored": relative_error(rebuilt, stored),
