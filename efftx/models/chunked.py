@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from efftx.memory import map_chunks
+from efftx.models.in_place import map_rows
 from efftx.models.layers import UNNORMED, OptionalKey, Stream
 from efftx.validation import check_positive
 
@@ -30,14 +31,19 @@ class Chunked:
 
     def behind(self, norm, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
         """The layer's output on norm(x), normed chunk by chunk too; no choices to replay."""
+        whole = norm, self.layer
+        if extra is None:
+            return map_rows(of_chunk, self.chunk_len, whole, key, x), None
 
-        def of_chunk(norm_and_layer, x, position):
-            norm, layer = norm_and_layer
-            chunk_key = None if key is None else jax.random.fold_in(key, position[0])
-            return layer(norm(x), chunk_key, extra)
+        def with_extra(whole, x, positions):
+            return of_chunk(whole, key, positions[0], x, extra)
 
-        whole, positions = (norm, self.layer), jnp.arange(len(x))
-        return map_chunks(of_chunk, whole, x, positions, chunk_len=self.chunk_len), None
+        return map_chunks(with_extra, whole, x, jnp.arange(len(x)), chunk_len=self.chunk_len), None
+
+
+def of_chunk(norm_and_layer, key, start, x, extra=None):
+    norm, layer = norm_and_layer
+    return layer(norm(x), None if key is None else jax.random.fold_in(key, start), extra)
 
 
 def chunked(init: Callable, chunk_len: int) -> Callable:

@@ -243,6 +243,9 @@ class Recurrent:
 
     lstm: LSTM
 
+    def __call__(self, x: Stream, key=None, extra: Any = None) -> Stream:
+        return self.lstm(x)
+
     def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:
         nothing = jnp.zeros(x.shape[1], x.dtype)
         return self.step(x, (nothing, nothing), None)

@@ -1,20 +1,12 @@
-"""Attention that works one head at a time, from layer norm to output, for very long sequences.
-
-At a million positions one (length, d_model) array of width 256 takes 1 GiB. So of the normed input,
-the queries, keys and values only one head's exist at a time: a head's vectors are projected chunk
-by chunk, attend, and are added to the output; then the next head takes their place. The backward
-pass does the same and projects anew. That costs little beside the attention itself.
-"""
+"""Layers of attention that work one head at a time, for very long sequences: LSH and local."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 from jax.tree_util import register_dataclass
 
 from efftx.attention import (
@@ -24,13 +16,11 @@ from efftx.attention import (
     lsh_attention,
     random_rotations,
 )
-from efftx.memory import map_chunks
 from efftx.models.caches import filled, keys_and_values, look_up, positions_in, with_next
-from efftx.models.layers import UNNORMED, Heads, OptionalKey, Sizes, Stream, init_heads, turned
+from efftx.models.layers import UNNORMED, Heads, OptionalKey, Sizes, Stream, init_heads
+from efftx.models.one_head_at_a_time import all_heads
+from efftx.models.positions import rotate
 from efftx.validation import check_positive, require
-
-POSITIONS_AT_ONCE = 2**14  # that are normed and projected together
-CHOSEN = "chosen by a head"  # what is kept of a head; all else is computed anew
 
 
 @register_dataclass
@@ -46,32 +36,17 @@ class HeadByHead(Heads):
 
     def behind(self, norm, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
         """The layer's output on norm(x), and what its heads chose."""
-        policy = jax.checkpoint_policies.save_only_these_names(CHOSEN)
-
-        @partial(jax.checkpoint, policy=policy, prevent_cse=False)  # as advised inside loops
-        def one_head(x, w_in, w_out, key, replay):
-            vectors = map_chunks(project, (norm, w_in), x, chunk_len=POSITIONS_AT_ONCE)
-            vectors = turned(vectors.swapaxes(0, 1)) if self.rotary else vectors.swapaxes(0, 1)
-            out, chosen = self.attend(vectors, key, replay)
-            chosen = jax.tree.map(lambda array: checkpoint_name(array, CHOSEN), chosen)
-            return out @ w_out, chosen
-
-        def add_head(y, head):
-            y_head, chosen = one_head(x, *head)
-            return y + y_head, chosen
-
-        # A scan that adds up: map_heads would hold the outputs of all heads at once.
-        heads = (jnp.moveaxis(self.w_in, 2, 0), self.w_out, self.head_keys(key), replay)
-        return jax.lax.scan(add_head, jnp.zeros_like(x), heads)
+        heads = jnp.transpose(self.w_in, (2, 1, 0, 3)), self.w_out
+        rule = replace(self, w_in=None, w_out=None)  # what is static of it
+        return all_heads(rule.attend_turned, norm, x, heads, self.head_keys(key), replay)
 
     def head_keys(self, key: OptionalKey):
         return None if key is None else jax.random.split(key, len(self.w_out))
 
-
-def project(norm_and_w, x):
-    """(length, projections, d_head): one head's vectors."""
-    norm, w_in = norm_and_w
-    return jnp.einsum("lm,mpd->lpd", norm(x), w_in)
+    def attend_turned(self, vectors: tuple, key, replay):
+        *compared, v = vectors
+        compared = [rotate(x) for x in compared] if self.rotary else compared
+        return self.attend((*compared, v), key, replay)
 
 
 # LSH attention --------------------------------------------------------------------------------
@@ -100,10 +75,10 @@ class LSHAttention(HeadByHead):
             "LSH attention hashes with random rotations: call the model with key="
             "jax.random.key(seed).",
         )
-        length = vectors.shape[1]
-        n_buckets = self.n_buckets or default_n_buckets(length, self.chunk_len)
+        n_buckets = self.n_buckets or default_n_buckets(len(vectors[0]), self.chunk_len)
+        given = None if replay is None else replay.astype(jnp.int32)
         how = {"n_buckets": n_buckets, "n_hashes": self.n_hashes, "chunk_len": self.chunk_len}
-        out, buckets = lsh_attention(*vectors, key=key, buckets=replay, return_buckets=True, **how)
+        out, buckets = lsh_attention(*vectors, key=key, buckets=given, return_buckets=True, **how)
         return out, buckets.astype(np.min_scalar_type(n_buckets - 1))
 
     def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:

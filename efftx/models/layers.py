@@ -105,15 +105,12 @@ class Heads:
     def vectors(self, x: Stream, start: Any = 0) -> Float[Array, "projections n_heads length d"]:
         """q, k and v, or qk and v, of every head; x begins at the position ``start``."""
         vectors = jnp.einsum("lm,mphd->phld", x, self.w_in)
-        return turned(vectors, start) if self.rotary else vectors
+        if not self.rotary:
+            return vectors
+        return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])  # values stay
 
     def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
         return jnp.einsum("hld,hdm->lm", heads, self.w_out)
-
-
-def turned(vectors, start: Any = 0):
-    """Rotary positions: values stay as they are."""
-    return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])
 
 
 @register_dataclass

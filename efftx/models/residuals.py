@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from efftx.memory import reversible_stack
-from efftx.models.layers import LayerNorm, OptionalKey, Stream
+from efftx.models.layers import OptionalKey, Stream
 
 
 @register_dataclass
@@ -33,7 +33,7 @@ class Branch:
     instead: it then norms each piece itself, so that norm(x) never exists whole.
     """
 
-    norm: LayerNorm
+    norm: Callable  # LayerNorm, or UNNORMED
     layer: Callable  # Attention, FeedForward or what takes their place
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
