@@ -7,13 +7,15 @@ translate number words from English into German, each from five seeds; only thei
 A seed is a pair of runs, so what is reported is the mean of the five differences in BLEU with its
 95 % interval by Student's t.
 
-A quarter of an hour on two cores. Interrupt it whenever you like: the same command goes on where it
-stopped. It writes reversible_bleu.json into experiments/results.
+A quarter of an hour on two idle cores. Interrupt it whenever you like: the same command goes on
+where it stopped. It writes reversible_bleu.json into experiments/results. Its seconds are those of
+the clock, which runs on while other work has the processor.
 """
 
 import argparse
 import json
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -118,9 +120,11 @@ def difference(runs: list[dict]) -> dict:
 
 def record(task: ParallelText, runs: list[dict]) -> dict:
     sources, targets = as_arrays(task.vocabulary, task.train)
+    where = environment()
+    where["versions"] |= {name: version(name) for name in ("num2words", "sacrebleu")}
     return {
         "experiment": NAME,
-        **environment(),
+        **where,
         "peak_rss_gib": round(peak_rss_gib(), 2),
         "seconds": round(sum(r["seconds"] for r in runs), 1),
         "L": {"source": sources.shape[1], "target": targets.shape[1]},

@@ -94,16 +94,16 @@ def draw_memory(depths, n_bytes: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def draw_drift(depths, errors: dict[str, np.ndarray]) -> Figure:
-    """Relative error of the rebuilt input against the number of blocks, a line for each dtype."""
+def draw_drift(n_undone, errors: dict[str, np.ndarray]) -> Figure:
+    """Relative error of the streams against the number of blocks undone, a line for each dtype."""
     figure, ax = new_figure(7, 3.6)
     for (name, values), marker in zip(errors.items(), MARKERS, strict=False):
-        _named_line(ax, depths, values, marker, name)
+        _named_line(ax, n_undone, values, marker, name)
     ax.set_yscale("log")
     ax.set_xscale("log", base=2)
-    ax.set_xticks(depths, [str(n) for n in depths])
-    ax.set(xlabel="blocks", ylabel="relative error of the rebuilt input")
-    ax.set_xlim(right=depths[-1] * 4)
+    ax.set_xticks(n_undone, [str(n) for n in n_undone])
+    ax.set(xlabel="blocks undone", ylabel="relative error of the rebuilt streams")
+    ax.set_xlim(right=n_undone[-1] * 4)
     return figure
 
 
