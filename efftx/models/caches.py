@@ -58,7 +58,8 @@ def look_up(vectors, k: Array, v: Array, position: Array, reachable: Array | boo
     at = positions_in(k.shape[1], position)
     allowed = (at >= 0) & (at < position if shared else True) & reachable
     scale = 1 if shared else vectors[0].shape[-1] ** -0.5
-    out = attend_one(vectors[0] * scale, k, v, jnp.broadcast_to(allowed, k.shape[:2]))
+    (q,) = at_least_float32(vectors[0])
+    out = attend_one(q * scale, k, v, jnp.broadcast_to(allowed, k.shape[:2]))
     return jnp.where(allowed.any(-1)[..., None, None], out, vectors[-1]) if shared else out
 
 
