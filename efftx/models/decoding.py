@@ -115,8 +115,8 @@ def generate(
     n_new: int,
     key: Key[Array, ""],
     *,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    temperature: float | int = 1.0,
+    top_p: float | int = 1.0,
     stop: int | None = None,
     source: Source | None = None,
 ) -> Int[Array, "n_new"]:
@@ -169,7 +169,13 @@ def _generate(model, prompt, key, source, *, n_new, stop, temperature, top_p):
     return lax.while_loop(more, write, (jnp.int32(0), tokens, logits, state))[1]
 
 
-def pick(logits: NextLogits, key: Key[Array, ""], *, temperature: float = 1.0, top_p: float = 1.0):
+def pick(
+    logits: NextLogits,
+    key: Key[Array, ""],
+    *,
+    temperature: float | int = 1.0,
+    top_p: float | int = 1.0,
+):
     """One token, int32."""
     if temperature == 0:
         return jnp.argmax(logits).astype(jnp.int32)
@@ -177,7 +183,7 @@ def pick(logits: NextLogits, key: Key[Array, ""], *, temperature: float = 1.0, t
     return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
-def nucleus(logits: NextLogits, top_p: float) -> NextLogits:
+def nucleus(logits: NextLogits, top_p: float | int) -> NextLogits:
     """-inf for all but the fewest tokens, one at least, that have probability top_p together."""
     order = jnp.argsort(-logits)
     p = jax.nn.softmax(logits)[order]
