@@ -1,0 +1,65 @@
+"""Scaling Transformers and the Terraformer: all that is dense made sparse.
+
+A Scaling Transformer is a Transformer with three parts exchanged: sparse feed-forward, sparse QKV
+and, if one likes, a sparse readout. A Terraformer is also reversible, as the Reformer is, and has a
+small recurrent branch in its feed-forward layers.
+
+>>> sizes = Sizes(d_ff=widened_d_ff(128, 512, n_modules=4, n_units=16))
+>>> model = terraformer(jax.random.key(0), sizes, n_units=16)
+>>> model(tokens, jax.random.key(1))  # in training; without a key its masks are hard
+
+Source: Jaszczur et al. 2021, arXiv 2111.12763.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+from jaxtyping import Array, Key
+
+from efftx.models.layers import (
+    Sizes,
+    blocked,
+)
+from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.models.sparse_attention import init_sparse_attention
+from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
+from efftx.models.sru import with_sru
+from efftx.models.transformer import LanguageModel, language_model
+
+init_attention = partial(init_sparse_attention, n_projections=3, attend=blocked)
+
+
+def scaling_transformer(
+    key: Key[Array, ""],
+    sizes: Sizes,
+    *,
+    n_units: int = 64,
+    d_lowrank: int | None = None,
+    attention: Callable = init_attention,
+    readout_modules: int = 4,
+    residual: Callable = plain_residual,
+    sru: int | None = None,
+) -> LanguageModel:
+    """A language model with sparse feed-forward layers, sparse QKV and a sparse readout.
+
+    One unit in each block of N = n_units is on. ``attention`` is an ``init(key, sizes)``, as of
+    `init_sparse_lsh_attention`; with ``sru`` feed-forward layers have an SRU of this width.
+
+    Raises ValueError unless N divides d_ff, the modules d_model, and the heads fill d_model.
+    """
+    feed_forward = _feed_forward(n_units, d_lowrank, sru)
+    model = language_model(key, sizes, attention, feed_forward, residual)
+    readout = init_multiplicative_readout(
+        jax.random.fold_in(key, 1), sizes, n_modules=readout_modules
+    )
+    return replace(model, readout=readout)
+
+
+terraformer = partial(scaling_transformer, residual=reversible_residual, sru=32)
+
+
+def _feed_forward(n_units, d_lowrank, sru):
+    init = partial(init_sparse_feed_forward, n_units=n_units, d_lowrank=d_lowrank)
+    return init if sru is None else with_sru(init, sru)

@@ -1,0 +1,53 @@
+"""What sparse models refuse, and that they say what came and what would be right."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import pytest
+
+from efftx.models.layers import Sizes
+from efftx.models.sparse_attention import init_sparse_attention, init_sparse_lsh_attention
+from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
+from efftx.models.sru import with_sru
+
+SIZES = Sizes(d_model=8, d_ff=32, n_heads=2, d_head=4, vocab=10)
+KEY = jax.random.key(0)
+FULL = partial(init_sparse_attention, n_projections=3, attend=max)
+
+
+def test_d_ff_that_n_does_not_divide():
+    with pytest.raises(ValueError, match=r"d_ff must be a multiple of N = 5, .* got 32\."):
+        init_sparse_feed_forward(KEY, SIZES, n_units=5)
+
+
+@pytest.mark.parametrize("d_lowrank", [0, -1, 2.5])
+def test_d_lowrank(d_lowrank):
+    with pytest.raises(ValueError, match=f"d_lowrank must be a whole number .* got {d_lowrank}"):
+        init_sparse_feed_forward(KEY, SIZES, n_units=4, d_lowrank=d_lowrank)
+
+
+@pytest.mark.parametrize("init", [FULL, init_sparse_lsh_attention])
+def test_heads_and_modules_that_do_not_fill_d_model(init):
+    with pytest.raises(ValueError, match=r"n_heads · d_head must be d_model; got 2 · 3 and 8\."):
+        init(KEY, replace(SIZES, d_head=3))
+    with pytest.raises(ValueError, match=r"d_model must be a multiple of S = 3, .* got 8"):
+        init(KEY, SIZES, n_modules=3)
+
+
+@pytest.mark.parametrize(
+    ("init", "name"),
+    [
+        (partial(init_multiplicative_readout, n_modules=0), "n_modules"),
+        (partial(init_sparse_lsh_attention, n_hashes=0), "n_hashes"),
+        (partial(init_sparse_lsh_attention, chunk_len=0), "chunk_len"),
+    ],
+)
+def test_numbers_below_one(init, name):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1; got 0"):
+        init(KEY, SIZES)
+
+
+def test_an_sru_without_a_state():
+    with pytest.raises(ValueError, match="d_state must be a whole number of at least 1; got 0"):
+        with_sru(init_sparse_feed_forward, 0)
