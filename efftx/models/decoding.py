@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.tree_util import register_dataclass
-from jaxtyping import Float, Int, Key
+from jaxtyping import Int, Key
 
 from efftx.models.cross_attention import Source
 from efftx.models.embedding import Embedding
@@ -33,11 +33,11 @@ from efftx.models.residuals import (
     plain_residual,
     reversible_residual,
 )
+from efftx.models.sampling import NextLogits, pick
 from efftx.models.transformer import LanguageModel
 from efftx.validation import check_positive, require
 
 Model = LanguageModel | RecurrentModel | EncoderDecoder
-NextLogits = Float[Array, "vocab"]
 STREAMS = {plain_residual: 1, reversible_residual: 2}
 
 
@@ -167,28 +167,6 @@ def _generate(model, prompt, key, source, *, n_new, stop, temperature, top_p):
 
     tokens = jnp.full(n_new, 0 if stop is None else stop, jnp.int32)
     return lax.while_loop(more, write, (jnp.int32(0), tokens, logits, state))[1]
-
-
-def pick(
-    logits: NextLogits,
-    key: Key[Array, ""],
-    *,
-    temperature: float | int = 1.0,
-    top_p: float | int = 1.0,
-):
-    """One token, int32."""
-    if temperature == 0:
-        return jnp.argmax(logits).astype(jnp.int32)
-    logits = nucleus(logits.astype(jnp.float32) / temperature, top_p)
-    return jax.random.categorical(key, logits).astype(jnp.int32)
-
-
-def nucleus(logits: NextLogits, top_p: float | int) -> NextLogits:
-    """-inf for all but the fewest tokens, one at least, that have probability top_p together."""
-    order = jnp.argsort(-logits)
-    p = jax.nn.softmax(logits)[order]
-    likelier = jnp.cumsum(p) - p  # the probability of all that come before
-    return jnp.where(jnp.zeros(len(p), bool).at[order].set(likelier < top_p), logits, -jnp.inf)
 
 
 # What decoding has to know of a model ---------------------------------------------------------

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.decoding import generate, nucleus, pick, prefill, step
+from efftx.models.decoding import generate, prefill, step
 from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.layers import Sizes, blocked
 from efftx.models.recurrent import recurrent
 from efftx.models.reformer import local, lsh, reformer
 from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.models.sampling import nucleus, pick
 from efftx.models.transformer import transformer
 
 SIZES = Sizes(n_layers=2, d_model=16, d_ff=24, n_heads=2, d_head=8, max_len=40, vocab=30)
