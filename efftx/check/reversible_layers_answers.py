@@ -163,10 +163,10 @@ def coupling_back(*case):
 def pulled_back_at(point):
     """The branch's gradients taken at point(a, b, c); what a is then, is left open."""
 
-    def backward(b, c, g_b, g_c, w, extra, seed):
-        a = c - branch(w, b, extra, seed)
-        g_w, g_through, g_extra = pulled_back(w, point(a, b, c), extra, seed, g_c)
-        return None, g_c, g_b + g_through, g_w, g_extra
+    def backward(b, c, g_b, g_c, *layer):
+        a = coupling_back(b, c, g_b, g_c, *layer)[0]
+        _, *gradients = differentiated(b, c, g_b, g_c, layer, point=point(a, b, c), gradient=g_c)
+        return None, *gradients
 
     return backward
 
@@ -174,9 +174,8 @@ def pulled_back_at(point):
 def pulling_back(gradient):
     """The branch's gradients come from gradient(g_b, g_c) in the place of g_c."""
 
-    def backward(b, c, g_b, g_c, w, extra, seed):
-        g_w, g_through, g_extra = pulled_back(w, b, extra, seed, gradient(g_b, g_c))
-        return c - branch(w, b, extra, seed), g_c, g_b + g_through, g_w, g_extra
+    def backward(b, c, g_b, g_c, *layer):
+        return differentiated(b, c, g_b, g_c, layer, point=b, gradient=gradient(g_b, g_c))
 
     return backward
 
@@ -205,8 +204,9 @@ def gradient_cases(rng):
         yield {**results, "g1": g1, "g2": g2, **layers}
 
 
-def all_gradients(y1, y2, g1, g2, w, extra, seeds, *, layers=down, rebuild=True):
+def all_gradients(y1, y2, g1, g2, *stacked, layers=down, rebuild=True):
     """x1, x2 and their gradients, those of w, and extra's layer by layer, from the last down."""
+    w, extra, seeds = stacked
     b, c, g_b, g_c, g_ws, g_extras = y1, y2, g1, g2, [], []
     for w_i, seed in layers(w, seeds):
         a, g_a, g_b, g_w, g_extra = coupling_back(b, c, g_b, g_c, w_i, extra, seed)
