@@ -173,3 +173,23 @@ def draw_leak(changes: dict[str, np.ndarray]) -> Figure:
         ax.set(xlabel="position")
     np.atleast_1d(axes)[0].set_ylabel("relative change")
     return figure
+
+
+def draw_times(curves: dict[str, dict[int, float]]) -> Figure:
+    """One line for each named series, length → seconds; lines of one kind of name share a style."""
+    figure, ax = new_figure(8, 4.2)
+    styles = {"LSH": "-", "exact": "--"}
+    markers = dict.fromkeys(styles, 0)
+    for name, seconds in curves.items():
+        kind = next(kind for kind in styles if name.startswith(kind))
+        marker, markers[kind] = MARKERS[markers[kind]], markers[kind] + 1
+        lengths = sorted(seconds)
+        ax.plot(lengths, [seconds[n] for n in lengths], styles[kind], marker=marker, label=name)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    lengths = sorted({length for seconds in curves.values() for length in seconds})
+    ax.set_xticks(lengths, [f"{n // 1024}k" for n in lengths])
+    ax.minorticks_off()
+    ax.set(xlabel="length (positions)", ylabel="seconds")
+    ax.legend(loc="upper left")
+    return figure

@@ -72,3 +72,11 @@ def test_leaks_share_their_scale():
     figure = pictures.draw_leak({"anew": np.array([0.1, 0.0]), "given": np.zeros(2)})
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["anew", "given"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def test_times_are_drawn_as_they_were_measured():
+    curves = {"LSH, 1 round": {1024: 0.1, 4096: 0.4}, "exact": {1024: 0.05, 4096: 0.8, 8192: 3.2}}
+    (ax,) = pictures.draw_times(curves).axes
+    assert [line.get_label() for line in ax.lines] == list(curves)
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.4], [0.05, 0.8, 3.2]]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1k", "4k", "8k"]
