@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from efftx.attention.blocked import shared_qk_attention
 from efftx.attention.chunks import attend_in_chunks
@@ -37,7 +37,7 @@ def lsh_attention(
     chunk_len: int = 64,
     causal: bool = True,
     key_mask: Bool[Array, "length"] | None = None,
-    buckets: Int[Array, "n_hashes length"] | None = None,
+    buckets: Integer[Array, "n_hashes length"] | None = None,
     return_buckets: bool = False,
     full_below: int = 0,
     semantics: str = "paper",
@@ -125,7 +125,7 @@ def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
 def lsh_attention_reference(
     qk: Float[Array, "length d_head"],
     v: Float[Array, "length d_value"],
-    buckets: Int[Array, "n_hashes length"],
+    buckets: Integer[Array, "n_hashes length"],
     *,
     chunk_len: int = 64,
     causal: bool = True,
@@ -148,7 +148,7 @@ def lsh_attention_reference(
 
 
 def reach_count(
-    buckets: Int[Array, "n_hashes length"],
+    buckets: Integer[Array, "n_hashes length"],
     *,
     chunk_len: int,
     causal: bool = True,
