@@ -153,10 +153,15 @@ def coupling_cases(rng):
         yield {"b": b, "c": c, "g_b": g_b, "g_c": g_c, **layer}
 
 
-def coupling_back(*case):
+def coupling_back(b, c, g_b, g_c, *layer):
     """The right answer: a, and the gradients of a, b, w and extra."""
-    b, c, g_b, g_c, w, extra, seed = case
-    g_w, g_through, g_extra = pulled_back(w, b, extra, seed, g_c)
+    return differentiated(b, c, g_b, g_c, layer, point=b, gradient=g_c)
+
+
+def differentiated(b, c, g_b, g_c, layer, *, point, gradient):
+    """What they are if the branch is differentiated at this point and pulls back this gradient."""
+    w, extra, seed = layer
+    g_w, g_through, g_extra = pulled_back(w, point, extra, seed, gradient)
     return c - branch(w, b, extra, seed), g_c, g_b + g_through, g_w, g_extra
 
 
