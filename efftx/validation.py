@@ -93,6 +93,18 @@ def check_choice(name: str, value, choices: tuple) -> None:
     require(plain and value in choices, f"{name} must be {listed}; got {value!r}.")
 
 
+def check_below(name: str, values, end: int, end_is: str) -> None:
+    """Whole numbers lie in 0 … end − 1, where their values are known (not under a trace)."""
+    if not values_are_known(values):
+        return
+    values = np.asarray(values)  # numpy's, since under jit even a known array's min() is traced
+    low, high = int(values.min()), int(values.max())
+    require(
+        low >= 0 and high < end,
+        f"{name} must lie in 0 … {end - 1} ({end_is} {end}); got {low} … {high}.",
+    )
+
+
 def values_are_known(array) -> bool:
     """False under a trace (jit, vmap, grad), where an array has only a shape and a dtype."""
     try:

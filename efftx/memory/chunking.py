@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from efftx.validation import check_positive, check_vectors, describe, require, values_are_known
+from efftx.validation import check_below, check_positive, check_vectors, describe, require
 
 Targets = Integer[Array | np.ndarray, "length"]
 
@@ -149,9 +149,4 @@ def check_targets(targets, logits) -> None:
         integer and targets.shape == (length,),
         f"targets must be ({length},) integers, one for each position; got {describe(targets)}.",
     )
-    if values_are_known(targets):
-        low, high = int(targets.min()), int(targets.max())
-        require(
-            low >= 0 and high < vocab,
-            f"targets must lie in 0 … {vocab - 1} (vocab {vocab}); got {low} … {high}.",
-        )
+    check_below("targets", targets, vocab, "vocab")

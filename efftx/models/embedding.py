@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from efftx.models.layers import Parameter, Sizes, Stream, Tokens, normal
 from efftx.models.positions import init_axial
-from efftx.validation import check_choice, describe, require, values_are_known
+from efftx.validation import check_below, check_choice, describe, require
 
 
 @register_dataclass
@@ -71,9 +71,4 @@ def check_tokens(tokens, vocab: int, max_len: int | float = math.inf) -> None:
         1 <= len(tokens) <= max_len,
         f"this model takes 1 to {max_len} tokens (max_len); got {len(tokens)}.",
     )
-    if values_are_known(tokens):
-        low, high = int(tokens.min()), int(tokens.max())
-        require(
-            low >= 0 and high < vocab,
-            f"tokens must lie in 0 … {vocab - 1} (vocab {vocab}); got {low} … {high}.",
-        )
+    check_below("tokens", tokens, vocab, "vocab")

@@ -25,11 +25,11 @@ from jax import lax
 from jaxtyping import Array, Float, Integer, Key
 
 from efftx.validation import (
+    check_below,
     check_positive,
     check_vectors,
     describe,
     require,
-    values_are_known,
 )
 
 Stream = Float[Array, "length d_model"]
@@ -239,10 +239,4 @@ def check_units(units, shape: tuple[int, ...]) -> None:
         f"units must be integers of shape (length, n_blocks) = ({length}, {n_blocks}); "
         f"got {describe(units)}.",
     )
-    if values_are_known(units):
-        values = np.asarray(units)  # numpy's, since under a trace units.min() would be traced, too
-        low, high = int(values.min()), int(values.max())
-        require(
-            low >= 0 and high < n_units,
-            f"units must lie in 0 … {n_units - 1} (N = {n_units}); got {low} … {high}.",
-        )
+    check_below("units", units, n_units, "N =")
