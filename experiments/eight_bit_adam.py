@@ -8,7 +8,6 @@ own, the same for both optimisers, so that what the optimiser changes stands bes
 does.
 """
 
-import argparse
 import json
 from dataclasses import asdict
 from functools import partial
@@ -23,6 +22,7 @@ from efftx.models.layers import Sizes, blocked
 from efftx.models.parameters import n_parameters
 from efftx.models.transformer import transformer
 from efftx.training.batches import random_windows
+from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, python_documentation
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, evaluate
@@ -48,7 +48,7 @@ CONFIG = {
 
 
 def main() -> None:
-    checkpoints, corpus = checkpoint_folder(), python_documentation()
+    checkpoints, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), python_documentation()
     results = [
         measure(train_one(name, seed, corpus, checkpoints), name, seed, corpus)
         for seed in SEEDS
@@ -56,14 +56,6 @@ def main() -> None:
     ]
     RESULTS.write_text(json.dumps(record(corpus, results), indent=2) + "\n")
     print(json.dumps(results, indent=2))
-
-
-def checkpoint_folder() -> Path:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / ".cache")
-    folder = parser.parse_args().checkpoints
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def train_one(name: str, seed: int, corpus: Corpus, checkpoints: Path) -> TrainState:

@@ -12,7 +12,6 @@ where it stopped. It writes reversible_bleu.json into experiments/results. Its s
 the clock, which runs on while other work has the processor.
 """
 
-import argparse
 import json
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.layers import Sizes
 from efftx.models.parameters import n_parameters
 from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.loop import TrainState, train
 from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
@@ -54,18 +54,10 @@ CONFIG = {**SIZES, "n_train": N_TRAIN, "n_steps": N_STEPS, "batch": BATCH, "peak
 
 
 def main() -> None:
-    folder, task = checkpoint_folder(), number_words(n_train=N_TRAIN)
+    folder, task = folder_from_command_line(__doc__, ROOT / ".cache"), number_words(n_train=N_TRAIN)
     runs = [run(task, kind, seed, folder) for seed in SEEDS for kind in RESIDUALS]
     RESULTS.write_text(json.dumps(record(task, runs), indent=2) + "\n")
     print(json.dumps(difference(runs), indent=2))
-
-
-def checkpoint_folder() -> Path:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / ".cache")
-    folder = parser.parse_args().checkpoints
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def run(task: ParallelText, kind: str, seed: int, folder: Path) -> dict:

@@ -12,7 +12,6 @@ The plain model has not recovered from the last lengthening when the steps end, 
 curve in the results shows; read its distance from the shared-QK model with that in mind.
 """
 
-import argparse
 import json
 import sysconfig
 from dataclasses import asdict
@@ -27,6 +26,7 @@ from efftx.models.layers import Sizes, blocked
 from efftx.models.parameters import n_parameters
 from efftx.models.transformer import transformer
 from efftx.training.batches import random_windows
+from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, as_tokens, is_held_out, standard_library
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, evaluate
@@ -58,7 +58,7 @@ CONFIG = {
 
 
 def main() -> None:
-    checkpoints, corpus = checkpoint_folder(), standard_library()
+    checkpoints, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), standard_library()
     models, results = {}, {}
     for kind in KINDS:
         state = train_kind(kind, corpus, checkpoints / f"{NAME}.{kind}.npz")
@@ -68,14 +68,6 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record(corpus, results), indent=2) + "\n")
     print(json.dumps(results, indent=2))
-
-
-def checkpoint_folder() -> Path:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / ".cache")
-    folder = parser.parse_args().checkpoints
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def train_kind(kind: str, corpus: Corpus, checkpoint: Path) -> TrainState:

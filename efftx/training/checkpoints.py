@@ -4,6 +4,7 @@ A checkpoint is an npz with one array for each leaf of a pytree, named by its pa
 what the run *is* (its configuration), so that no run goes on from another's state.
 """
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,15 @@ from efftx.models.parameters import Tree, named_parameters, with_parameters
 from efftx.validation import require
 
 CONFIG = "config"
+
+
+def folder_from_command_line(description: str, default: Path) -> Path:
+    """What a script's ``--checkpoints`` names, made if it is not there; its help is line one."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--checkpoints", type=Path, default=default)
+    folder = parser.parse_args().checkpoints
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def save(path: Path | str, tree, config: dict | None = None) -> None:
