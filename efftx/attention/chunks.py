@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from efftx.attention.full import squared_norms
 from efftx.attention.layout import Layout, Rule, group_sizes, lay_out
 
 REACHES_NONE = -4  # a query's code where it must reach no key, an empty slot neither
@@ -66,14 +67,8 @@ def _by_position(slot: Array, results: Array) -> Array:
 def _scores(rule: Rule, n_round, queries: Tokens, keys: Tokens, chunks_back: int) -> Array:
     """(chunks, m, m): q·k/‖k‖ of the pairs that count in this round, -inf for all others."""
     allowed = _allowed(rule, n_round, queries, keys, chunks_back)
-    scores = queries.qk @ keys.qk.mT * _inverse_norm(keys.qk)[..., None, :]
+    scores = queries.qk @ keys.qk.mT * lax.rsqrt(squared_norms(keys.qk))[..., None, :]
     return scores + jnp.where(allowed, 0, -jnp.inf)
-
-
-def _inverse_norm(qk: Array) -> Array:
-    """1/‖q‖; 1 for a zero vector."""
-    squared = (qk * qk).sum(-1)
-    return lax.rsqrt(jnp.where(squared > 0, squared, 1))
 
 
 def _allowed(rule: Rule, n_round, queries: Tokens, keys: Tokens, chunks_back: int) -> Array:
@@ -179,7 +174,7 @@ def _backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: T
         scores = _scores(rule, n_round, queries, keys, chunks_back)
         p = jnp.exp(scores - lse)
         g_scores = p * (g @ keys.v.mT - mean_g)
-        r = _inverse_norm(keys.qk)
+        r = lax.rsqrt(squared_norms(keys.qk))
         by_norm = jnp.where(p > 0, g_scores * scores, 0).sum(-2) * r**2
         return p, g_scores * r[..., None, :], by_norm[..., None] * keys.qk
 

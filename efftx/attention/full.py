@@ -83,8 +83,13 @@ def masked_softmax(scores, allowed):
 
 def unit_keys(qk):
     """The keys k = q / ‖q‖ of shared QK; a zero vector stays zero."""
-    norm_squared = (qk * qk).sum(-1, keepdims=True)
-    return qk / jnp.sqrt(jnp.where(norm_squared > 0, norm_squared, 1))
+    return qk / jnp.sqrt(squared_norms(qk)[..., None])
+
+
+def squared_norms(qk):
+    """‖q‖², but 1 for a zero vector, so that it can be divided by."""
+    squared = (qk * qk).sum(-1)
+    return jnp.where(squared > 0, squared, 1)
 
 
 def at_least_float32(*arrays):

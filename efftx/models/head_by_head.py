@@ -76,9 +76,8 @@ class LSHAttention(HeadByHead):
             "jax.random.key(seed).",
         )
         n_buckets = self.n_buckets or default_n_buckets(len(vectors[0]), self.chunk_len)
-        given = None if replay is None else replay.astype(jnp.int32)
         how = {"n_buckets": n_buckets, "n_hashes": self.n_hashes, "chunk_len": self.chunk_len}
-        out, buckets = lsh_attention(*vectors, key=key, buckets=given, return_buckets=True, **how)
+        out, buckets = lsh_attention(*vectors, key=key, buckets=replay, return_buckets=True, **how)
         return out, buckets.astype(np.min_scalar_type(n_buckets - 1))
 
     def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:

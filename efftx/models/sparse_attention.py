@@ -140,7 +140,6 @@ class SparseLSHAttention(SparseHeads):
         return self._attend(self.vectors(x)[0], key, replay)
 
     def _attend(self, vectors, key, replay=None):
-        replay = None if replay is None else replay.astype(jnp.int32)
         heads = (jnp.moveaxis(vectors, 1, 0), self.head_keys(key), replay)
         out, buckets = jax.lax.map(lambda head: self.attend(*head), heads)
         return self.combine(out), buckets
