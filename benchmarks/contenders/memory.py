@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from efftx.memory import reversible_forward, reversible_inverse, reversible_stack
 from efftx.models.layers import Sizes, blocked
-from efftx.models.residuals import branches, plain_residual, reversible_residual
+from efftx.models.residuals import branches, n_stacked, plain_residual, reversible_residual
 from efftx.models.transformer import transformer
 
 D_MODEL, D_FF, N_HEADS, LENGTH, SEED = 256, 1024, 4, 4096, 0
@@ -34,7 +34,7 @@ def one_block(x, block):
 
 def checkpoint_unrolled(blocks, x):
     """Block after block, each in `jax.checkpoint`: as it is often written."""
-    for layer in range(n_layers(blocks)):
+    for layer in range(n_stacked(blocks)):
         x = jax.checkpoint(one_block)(x, jax.tree.map(lambda p, i=layer: p[i], blocks))
     return x
 
@@ -57,10 +57,6 @@ CONTENDERS: dict[str, tuple[Callable, dict]] = {
     "reversible": (reversible, {}),
     "reversible, chunked": (reversible, {"ff_chunk_len": FF_CHUNK_LEN}),
 }
-
-
-def n_layers(blocks) -> int:
-    return len(jax.tree.leaves(blocks)[0])
 
 
 def make_blocks(depth: int, length: int = LENGTH, **options):

@@ -14,7 +14,15 @@ from jax.tree_util import register_dataclass
 
 from efftx.attention import full_attention
 from efftx.models.caches import attend_one
-from efftx.models.layers import Attention, OptionalKey, Parameter, Sizes, Stream, init_attention
+from efftx.models.layers import (
+    Attention,
+    OptionalKey,
+    Parameter,
+    Sizes,
+    Stream,
+    init_attention,
+    project,
+)
 
 
 @register_dataclass
@@ -60,11 +68,6 @@ class EncoderAttention(CrossAttention):
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
         return super().__call__(x, key, Source(x, extra))
-
-
-def project(x, w):
-    """The vectors of every head, for each of the projections that stand along w's second axis."""
-    return jnp.einsum("lm,mphd->phld", x, w)
 
 
 def everywhere(q, k, v, key_mask=None):

@@ -21,6 +21,7 @@ from jax import Array, lax
 from jax.tree_util import register_dataclass
 from jaxtyping import Int, Key
 
+from efftx.attention.full import at_least_float32
 from efftx.models.cross_attention import Source
 from efftx.models.embedding import Embedding
 from efftx.models.encoder_decoder import EncoderDecoder
@@ -30,6 +31,7 @@ from efftx.models.residuals import (
     Branch,
     branch_keys,
     branches,
+    n_stacked,
     plain_residual,
     reversible_residual,
 )
@@ -79,7 +81,7 @@ def prefill(
         f"capacity must be from {len(tokens)}, the prompt's length, to {longest}, the model's "
         f"max_len; got {capacity}.",
     )
-    keys = branch_keys(key, parts.n_stacked, len(parts.branches))
+    keys = branch_keys(key, n_stacked(parts.branches), len(parts.branches))
 
     def read(branch, x, key, cache):
         if hasattr(branch.layer, "prefill"):
@@ -180,10 +182,6 @@ class Parts(NamedTuple):
     n_streams: int
     readout: Readout
 
-    @property
-    def n_stacked(self) -> int:
-        return len(jax.tree.leaves(self.branches)[0])
-
 
 def parts_of(model: Model) -> Parts:
     if isinstance(model, RecurrentModel):
@@ -205,7 +203,7 @@ def through_layers(parts: Parts, read, x: Stream, keys: tuple, caches: tuple) ->
     stream that is the plain residual, with two the reversible one.
     """
     dtype = x.dtype
-    stream = x if parts.n_streams == 1 else x.astype(jnp.promote_types(dtype, jnp.float32))
+    (stream,) = (x,) if parts.n_streams == 1 else at_least_float32(x)
 
     def layer(streams, stacked):
         written = []

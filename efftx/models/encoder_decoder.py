@@ -33,7 +33,7 @@ from efftx.models.layers import (
     init_norm,
     init_readout,
 )
-from efftx.models.residuals import Block, Branch, keys_for, plain_residual
+from efftx.models.residuals import Block, Branch, init_blocks, keys_for, plain_residual
 from efftx.validation import check_key_mask
 
 KeyMask = Bool[Array | np.ndarray, "length"] | None
@@ -103,7 +103,7 @@ def encoder_decoder(
     return EncoderDecoder(
         embedding=init_embedding(embedding_key, sizes),
         encoder=init_blocks(
-            encoder_key,
+            jax.random.split(encoder_key, sizes.n_layers),
             sizes,
             Block,
             attention=init_encoder_attention,
@@ -111,7 +111,7 @@ def encoder_decoder(
         ),
         encoder_norm=init_norm(sizes),
         decoder=init_blocks(
-            decoder_key,
+            jax.random.split(decoder_key, sizes.n_layers),
             sizes,
             DecoderBlock,
             attention=partial(init_attention, n_projections=3, attend=full),
@@ -121,14 +121,3 @@ def encoder_decoder(
         readout=init_readout(readout_key, sizes),
         residual=residual,
     )
-
-
-def init_blocks(key, sizes: Sizes, kind: Callable, **inits: Callable):
-    """Stacked blocks of a kind; ``init(key, sizes)`` makes the layer of the branch so named."""
-
-    def init_block(key):
-        keys = jax.random.split(key, len(inits))
-        named = zip(inits.items(), keys, strict=True)
-        return kind(**{name: Branch(init_norm(sizes), init(k, sizes)) for (name, init), k in named})
-
-    return jax.vmap(init_block)(jax.random.split(key, sizes.n_layers))

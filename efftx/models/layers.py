@@ -104,13 +104,18 @@ class Heads:
 
     def vectors(self, x: Stream, start: Any = 0) -> Float[Array, "projections n_heads length d"]:
         """q, k and v, or qk and v, of every head; x begins at the position ``start``."""
-        vectors = jnp.einsum("lm,mphd->phld", x, self.w_in)
+        vectors = project(x, self.w_in)
         if not self.rotary:
             return vectors
         return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])  # values stay
 
     def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
         return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+
+
+def project(x, w):
+    """The vectors of every head, for each of the projections that stand along w's second axis."""
+    return jnp.einsum("lm,mphd->phld", x, w)
 
 
 @register_dataclass

@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from efftx.attention.full import at_least_float32
 from efftx.memory import reversible_stack
-from efftx.models.layers import OptionalKey, Stream
+from efftx.models.layers import OptionalKey, Sizes, Stream, init_norm
 
 
 @register_dataclass
@@ -55,6 +55,16 @@ class Block:
 
     attention: Branch
     feed_forward: Branch
+
+
+def init_blocks(keys, sizes: Sizes, kind: Callable, **inits: Callable):
+    """A stack of blocks of a kind; ``init(key, sizes)`` makes the layer of the branch so named."""
+
+    def init_block(key):
+        named = zip(inits.items(), jax.random.split(key, len(inits)), strict=True)
+        return kind(**{name: Branch(init_norm(sizes), init(k, sizes)) for (name, init), k in named})
+
+    return jax.vmap(init_block)(keys)
 
 
 def branches(blocks) -> tuple[Branch, ...]:
@@ -96,7 +106,7 @@ def reversible_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> St
         return branch.with_replay(x.astype(dtype), key, extra, replay)
 
     dtype = x.dtype
-    start = x.astype(jnp.promote_types(dtype, jnp.float32))
+    (start,) = at_least_float32(x)
     params = branches(blocks)
     y1, y2 = reversible_stack((run,) * len(params), params, start, start, keys, extra)
     return ((y1 + y2) / 2).astype(dtype)

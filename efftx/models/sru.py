@@ -21,7 +21,16 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from efftx.models.layers import OptionalKey, Parameter, Sizes, Stream, branch_scale, normal
+from efftx.models.layers import (
+    UNNORMED,
+    OptionalKey,
+    Parameter,
+    Sizes,
+    Stream,
+    branch_scale,
+    normal,
+)
+from efftx.models.residuals import Branch
 from efftx.validation import check_positive
 
 Narrow = Float[Array, "length d_state"]
@@ -79,10 +88,7 @@ class WithSRU:
         return self.with_replay(x, key, extra)[0]
 
     def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
-        if hasattr(self.layer, "with_replay"):
-            y, replay = self.layer.with_replay(x, key, extra, replay)
-        else:
-            y = self.layer(x, key, extra)
+        y, replay = Branch(UNNORMED, self.layer).with_replay(x, key, extra, replay)
         return y + self.recurrent(x)[0], replay
 
     def recurrent(self, x: Stream, state: State | None = None) -> tuple[Stream, State]:

@@ -18,10 +18,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Key
 
-from efftx.models.layers import (
-    Sizes,
-    blocked,
-)
+from efftx.models.layers import Sizes, blocked
 from efftx.models.residuals import plain_residual, reversible_residual
 from efftx.models.sparse_attention import init_sparse_attention
 from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward

@@ -29,11 +29,10 @@ from efftx.models.layers import (
     full,
     init_attention,
     init_feed_forward,
-    init_norm,
     init_readout,
     shared,
 )
-from efftx.models.residuals import Block, Branch, keys_for, n_stacked, plain_residual
+from efftx.models.residuals import Block, init_blocks, keys_for, n_stacked, plain_residual
 from efftx.validation import require
 
 
@@ -109,17 +108,16 @@ def language_model(
         f"n_layers must be a multiple of the pattern's {len(pattern)} slots; got {sizes.n_layers}.",
     )
 
-    def init_block(init_attention, key):
-        attention_key, feed_forward_key = jax.random.split(key)
-        return Block(
-            attention=Branch(init_norm(sizes), init_attention(attention_key, sizes)),
-            feed_forward=Branch(init_norm(sizes), init_feed_forward(feed_forward_key, sizes)),
-        )
-
     embedding_key, blocks_key, readout_key = jax.random.split(key, 3)
     layer_keys = jax.random.split(blocks_key, sizes.n_layers)
     blocks = tuple(
-        jax.vmap(partial(init_block, init))(layer_keys[slot :: len(pattern)])
+        init_blocks(
+            layer_keys[slot :: len(pattern)],
+            sizes,
+            Block,
+            attention=init,
+            feed_forward=init_feed_forward,
+        )
         for slot, init in enumerate(pattern)
     )
     return LanguageModel(
