@@ -39,6 +39,7 @@ def main() -> None:
     chosen = options.parse_args()
     if not PEERS_PYTHON.exists():
         print(f"No {PEERS_PYTHON.parts[-3]}: efftx and jax run without their peers (see --help).")
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{chosen.save}.json"
     record = begun(path)
     done = {(row["L"], row.get("n_hashes")) for row in record["results"]}
