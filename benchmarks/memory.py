@@ -26,6 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 DEPTHS = (2, 4, 8, 16, 32)
 DEPTH_TIMED = 4
 REPEATS = 3  # of each compilation
+SECONDS_FOR_ONE = 30  # five steps of each contender, however slow
 ACTIVATION_MIB = contenders.LENGTH * contenders.D_MODEL * 4 / 2**20
 
 
@@ -102,7 +103,7 @@ def step_seconds(depth: int) -> list[dict]:
         name: Worker(contenders.__name__, "step", {"name": name, "depth": depth}, peer=False)
         for name in names
     }
-    taken = take_turns(workers, "step")
+    taken = take_turns(workers, "step", SECONDS_FOR_ONE)
     for worker in workers.values():
         worker.stop()
     return [{"who": name, "depth": depth} | taken.get(name, {}) for name in names]

@@ -60,13 +60,15 @@ class Worker:
         self.process.communicate()
 
 
-def take_turns(workers: dict[str, Worker], name: str) -> dict[str, dict]:
+def take_turns(
+    workers: dict[str, Worker], name: str, seconds_for_one: float = SECONDS_FOR_ONE
+) -> dict[str, dict]:
     """Median seconds and memory of each worker's run ``name``, after one uncounted run of each."""
     alive = {who: worker for who, worker in workers.items() if worker.run(name)}
     times = {who: [] for who in alive}
     for _ in range(5):
         for who, worker in alive.items():
-            if sum(times[who]) < SECONDS_FOR_ONE:
+            if sum(times[who]) < seconds_for_one:
                 times[who].append(worker.run(name)["seconds"])
     return {
         who: _summary(times[who]) | {"grown_mib": worker.grown_mib(name)}

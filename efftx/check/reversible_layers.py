@@ -60,7 +60,7 @@ undo_stack = Check(
         ),
         "It looks as if only the last layer were undone. Does the `return` stand inside the "
         "loop?": partial(answers.undone_stack, layers=answers.last_only),
-        "It looks as if the first layer, were left out. Does your loop stop too early?": (
+        "It looks as if the first layer were left out. Does your loop stop too early?": (
             partial(answers.undone_stack, layers=answers.all_but_the_first)
         ),
         "It looks as if the branches were added once more. To undo an addition, subtract.": (

@@ -594,7 +594,7 @@ for name, (n_layers, d_model, d_ff, _) in SHAPES.items():
     assert 0.2 < share < 0.5
 
 # %% [markdown]
-# (The paper prints 65 and 213 million parameters.) The arithmetic is about a third of the hardware
+# (The paper prints 65 and 213 million parameters.) The arithmetic is less than half of the hardware
 # time. The rest went elsewhere: to padding, softmax and norms, to waiting for memory and for each
 # other, or it never was, if a GPU "sustained" less than 9.5 TFLOPS. Keep the distinction in mind
 # when you read a table of costs: **FLOPs of the machine, or of the model?**
