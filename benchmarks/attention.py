@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import attention as contenders
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker, take_turns
-from benchmarks.harness.machine import limits
+from benchmarks.harness.record import begun, keep
 from efftx.plots import new_figure, png
-from efftx.training.records import environment
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (1024, 4096, 8192, 16384, 65536, 262144)
 ROUNDS = (1, 2, 4, 8)
 PASSES = ("forward", "both")
 ROUNDS_BESIDE_EXACT = 4  # exact attention takes its turns with this many rounds of hashing
-LONGEST_RUN = 60  # seconds: what would take longer is left out, and the result says so
+PEERS_UP_TO = 65536  # beyond, their minutes a run would say no more
+LONGEST_RUN = 90  # seconds: what would take longer is left out, and the result says so
 
 
 def main() -> None:
@@ -39,28 +39,18 @@ def main() -> None:
     chosen = options.parse_args()
     if not PEERS_PYTHON.exists():
         print(f"No {PEERS_PYTHON.parts[-3]}: efftx and jax run without their peers (see --help).")
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{chosen.save}.json"
-    record = begun(path)
+    record = begun(path, contenders.SEED, config())
     done = {(row["L"], row.get("n_hashes")) for row in record["results"]}
     for length in chosen.lengths:
         for n_hashes in chosen.rounds:
             if (length, n_hashes) not in done:
                 record["results"] += measure(length, n_hashes, record["results"])
-                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                record["results"].sort(key=lambda row: (row["L"], row.get("n_hashes", 0)))
+                keep(path, record)
     for table in tables(record):
         print(table)
     (RESULTS / f"{chosen.save}.png").write_bytes(png(draw(record["results"])))
-
-
-def begun(path: Path) -> dict:
-    """What an interrupted run on the same machine and versions left behind, or a new record."""
-    now = {**environment(), "seed": contenders.SEED, "config": config()}
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if {name: record.get(name) for name in now} == now:
-            return record
-    return {**now, "limits": limits(), "results": []}
 
 
 def config() -> dict:
@@ -77,12 +67,13 @@ def measure(length: int, n_hashes: int, before: list[dict]) -> list[dict]:
     """Forward, then forward and backward, of all contenders that can be expected to finish."""
     rows = []
     for name in PASSES:
-        who = [w for w in taking_part(n_hashes) if expected(before, w, name, length, n_hashes)]
+        here = taking_part(n_hashes, length)
+        who = [w for w in here if expected(before, w, name, length, n_hashes)]
         workers = {w: start(w, length, n_hashes) for w in who}
         taken = take_turns(workers, name)
         for worker in workers.values():
             worker.stop()
-        for w in taking_part(n_hashes):
+        for w in here:
             row = {"who": w, "L": length, "pass": name}
             row |= {"n_hashes": n_hashes} if contenders.CONTENDERS[w].hashes else {}
             if w in taken:
@@ -95,26 +86,28 @@ def measure(length: int, n_hashes: int, before: list[dict]) -> list[dict]:
     return rows
 
 
-def taking_part(n_hashes: int) -> list[str]:
+def taking_part(n_hashes: int, length: int) -> list[str]:
+    peers = PEERS_PYTHON.exists() and length <= PEERS_UP_TO
     return [
         name
         for name, contender in contenders.CONTENDERS.items()
-        if (contender.hashes or n_hashes == ROUNDS_BESIDE_EXACT)
-        and (PEERS_PYTHON.exists() or not contender.peer)
+        if (contender.hashes or n_hashes == ROUNDS_BESIDE_EXACT) and (peers or not contender.peer)
     ]
 
 
 def expected(before: list[dict], who: str, name: str, length: int, n_hashes: int) -> bool:
-    """Whether this run should end in time, judged by the same at the last length."""
+    """Whether this run should end in time, judged by the same at the next shorter length."""
     hashes = contenders.CONTENDERS[who].hashes
     earlier = [
         row
         for row in before
-        if (row["who"], row["pass"]) == (who, name) and row.get("n_hashes", n_hashes) == n_hashes
+        if (row["who"], row["pass"]) == (who, name)
+        and row.get("n_hashes", n_hashes) == n_hashes
+        and row["L"] < length
     ]
     if not earlier:
         return True
-    last = earlier[-1]
+    last = max(earlier, key=lambda row: row["L"])
     growth = (length / last["L"]) ** (1 if hashes else 2)
     return "seconds" in last and last["seconds"] * growth <= LONGEST_RUN
 

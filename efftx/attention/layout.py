@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
-SCORES_AT_ONCE = 2**23  # in a group of chunks, where each query has 2m of them
+SCORES_AT_ONCE = 2**20  # in a group of chunks, where each query has 2m of them
 EMPTY = -8  # a key's code in a slot without a position: no query reaches it
 
 
