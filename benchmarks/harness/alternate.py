@@ -5,11 +5,15 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+from benchmarks.harness.worker import MOST_GIB
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-SECONDS_FOR_ONE = 4  # shorter runs are repeated until they add up to this, at most 5 times
+SECONDS_FOR_ONE = 6  # shorter runs are repeated until they add up to this, at most 5 times
+LONG_RUN = 5  # seconds: a peer's first run of this length counts, since it compiles nothing
 # glibc keeps small freed pieces; to weigh a library, not its history, they are handed back at once.
 # That costs time (page faults), so times are taken without it.
 FOR_WEIGHING = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
@@ -18,10 +22,13 @@ FOR_WEIGHING = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 class Worker:
     """A contender's process; it may die of a run (out of memory), which then gives None."""
 
-    def __init__(self, module: str, builder: str, config: dict, *, peer: bool):
+    def __init__(
+        self, module: str, builder: str, config: dict, *, peer: bool, most_gib: int = MOST_GIB
+    ):
         python = str(PEERS_PYTHON if peer else sys.executable)
-        worker = "benchmarks.harness.worker"
-        self.command = [python, "-m", worker, module, builder, json.dumps(config)]
+        what = module, builder, json.dumps(config), str(most_gib)
+        self.command = [python, "-m", "benchmarks.harness.worker", *what]
+        self.peer = peer
         self.process = self._start({})
 
     def _start(self, environment: dict) -> subprocess.Popen:
@@ -47,13 +54,29 @@ class Worker:
             answer = ""
         return json.loads(answer) if answer else None
 
-    def grown_mib(self, name: str) -> float | None:
-        """Peak memory of a run above what was resident before, in a process started for it."""
+    def weighed(self, name: str) -> dict:
+        """Peak memory of a run, in a process started for it, if it does not die of it."""
+        self.restart_to_weigh()
+        first = self.run(name)  # compiles, and loads what is loaded lazily
+        measured = first if self.counts(first) else self.run(name)
+        return {field: measured and measured[field] for field in ("grown_mib", "process_mib")}
+
+    def attempt(self, name: str, most_seconds: float) -> dict | None:
+        """One run, compilation included, or None if the process dies of it or takes longer."""
+        self.restart_to_weigh()
+        too_long = threading.Timer(most_seconds, self.process.kill)
+        too_long.start()
+        answer = self.run(name)
+        too_long.cancel()
+        return answer
+
+    def restart_to_weigh(self) -> None:
         self.stop()
         self.process = self._start(FOR_WEIGHING)
-        self.run(name)  # compiles, and loads what is loaded lazily
-        measured = self.run(name)
-        return measured and measured["grown_mib"]
+
+    def counts(self, first: dict | None) -> bool:
+        """Whether a first run is one like any other."""
+        return first is not None and self.peer and first["seconds"] > LONG_RUN
 
     def stop(self) -> None:
         self.process.kill()
@@ -63,17 +86,17 @@ class Worker:
 def take_turns(
     workers: dict[str, Worker], name: str, seconds_for_one: float = SECONDS_FOR_ONE
 ) -> dict[str, dict]:
-    """Median seconds and memory of each worker's run ``name``, after one uncounted run of each."""
-    alive = {who: worker for who, worker in workers.items() if worker.run(name)}
-    times = {who: [] for who in alive}
+    """Median seconds and memory of each worker's run ``name``, after a first run of each."""
+    first = {who: worker.run(name) for who, worker in workers.items()}
+    alive = {who: worker for who, worker in workers.items() if first[who]}
+    times = {
+        who: [first[who]["seconds"]] if w.counts(first[who]) else [] for who, w in alive.items()
+    }
     for _ in range(5):
         for who, worker in alive.items():
             if sum(times[who]) < seconds_for_one:
                 times[who].append(worker.run(name)["seconds"])
-    return {
-        who: _summary(times[who]) | {"grown_mib": worker.grown_mib(name)}
-        for who, worker in alive.items()
-    }
+    return {who: _summary(times[who]) | worker.weighed(name) for who, worker in alive.items()}
 
 
 def _summary(seconds: list[float]) -> dict:
