@@ -96,10 +96,10 @@ def take_turns(
         for who, worker in alive.items():
             if sum(times[who]) < seconds_for_one:
                 times[who].append(worker.run(name)["seconds"])
-    return {who: _summary(times[who]) | worker.weighed(name) for who, worker in alive.items()}
+    return {who: summary(times[who]) | worker.weighed(name) for who, worker in alive.items()}
 
 
-def _summary(seconds: list[float]) -> dict:
+def summary(seconds: list[float]) -> dict:
     return {
         "seconds": statistics.median(seconds),
         "fastest": min(seconds),
