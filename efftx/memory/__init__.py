@@ -36,6 +36,7 @@ from efftx.memory.reversible import (
     reversible_inverse,
     reversible_stack,
     reversible_stack_reference,
+    undo_by_autodiff,
 )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "scale_by_adam_8bit",
     "to_device",
     "to_host",
+    "undo_by_autodiff",
     "update_layer_by_layer",
     "update_layers_reference",
 ]

@@ -20,11 +20,12 @@ def step_flops(step: Step) -> int:
     """Those of a training step: each product of the forward pass has two in the backward pass.
 
     What was not kept is computed once more: reversible blocks whole, a feed-forward layer in chunks
-    up to its activations, blocked and LSH attention their scores, a loss in chunks its logits.
+    up to its activations (in a reversible block it is computed anyhow), blocked and LSH attention
+    their scores, a loss in chunks its logits.
     """
     parts = _flops_of_parts(step)
     again = parts["attention"] / 2 if step.attention != "full" else 0
-    if step.ff_chunk_len is not None:
+    if step.ff_chunk_len is not None and not step.reversible:
         again += parts["feed-forward"] / 2
     if step.reversible:
         again += parts["projections"] + parts["attention"] + parts["feed-forward"]

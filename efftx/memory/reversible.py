@@ -13,6 +13,9 @@ draws its random numbers from ``key``. ``extra`` is what all branches may look a
 ``replay`` is a pytree of integers, or None: choices that must not be made anew from a rebuilt x, as
 the buckets of a hash. F chooses where it gets None, and elsewhere does what it did before.
 
+On the way back F is evaluated twice: to take its y away again, and for its gradients. A branch that
+can do both at once has a method ``undo``, with the parameters and results of `undo_by_autodiff`.
+
 Sources: Gomez et al. 2017, arXiv 1707.04585; Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451,
 section 3.
 """
@@ -137,9 +140,8 @@ def _stack_backward(branches, kept, g_results):
 
     def undo_block(state, layer):
         g_layer = []
-        for branch, p, key, chosen in reversed(list(zip(branches, *layer, strict=True))):
-            run = partial(_run_branch, branch, (key, chosen), (p, extra))
-            state, g_p = _undo(run, state, _floats(p), _floats(extra))
+        for branch, *inputs in reversed(list(zip(branches, *layer, strict=True))):
+            state, g_p = _undo(branch, state, extra, *inputs)
             g_layer.insert(0, g_p)
         return state, tuple(g_layer)
 
@@ -155,21 +157,33 @@ def _stack_backward(branches, kept, g_results):
 _stack.defvjp(_stack_forward, _stack_backward)
 
 
-def _run_branch(branch, key_and_replay, whole, p, x, extra):
-    """y as a function of what has gradients."""
-    key, replay = key_and_replay
-    p, extra = _with_floats((p, extra), whole)
-    return branch(p, x, key, extra, replay)[0]
-
-
-def _undo(run, state, p, extra):
-    """One coupling back: one evaluation of the branch both rebuilds and carries the gradients."""
+def _undo(branch, state, extra, p, key, replay):
+    """One coupling back."""
     (b, c), (g_b, g_c), g_extra = state
-    y, pull_back = jax.vjp(run, p, b, extra)
-    g_p, g_through, g_seen = pull_back(g_c.astype(y.dtype))
-    streams, g_streams = (c - y.astype(c.dtype), b), (g_c, g_b + g_through)
+    undo = getattr(branch, "undo", partial(undo_by_autodiff, branch))
+    (a, g_b), g_p, g_seen = undo(p, b, (key, extra, replay), (c, g_c, g_b))
     g_extra = jax.tree.map(lambda total, g: total + g.astype(total.dtype), g_extra, g_seen)
-    return (streams, g_streams, g_extra), g_p
+    return ((a, b), (g_c, g_b), g_extra), g_p
+
+
+def undo_by_autodiff(
+    branch: Callable, params: Any, x: Stream, given: tuple, streams: tuple
+) -> tuple[tuple[Stream, Stream], Any, Any]:
+    """Undoes ``c = a + y`` with y = branch(params, x, *given), and carries the gradients on.
+
+    ``given`` are key, extra and replay; ``streams`` are c, its gradient, and a sum of gradients of
+    x. Returns (a, the sum with the gradient through the branch added), the gradients of params, and
+    those of extra; None in the place of what has none.
+    """
+    (key, extra, replay), (c, g_c, g_x) = given, streams
+
+    def run(p, x, seen):
+        p, seen = _with_floats((p, seen), (params, extra))
+        return branch(p, x, key, seen, replay)[0]
+
+    y, pull_back = jax.vjp(run, _floats(params), x, _floats(extra))
+    g_params, g_through, g_extra = pull_back(g_c.astype(y.dtype))
+    return (c - y.astype(c.dtype), g_x + g_through), g_params, g_extra
 
 
 def _floats(tree):

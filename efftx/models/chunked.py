@@ -4,7 +4,7 @@ language_model(key, sizes, init_attention, chunked(init_feed_forward, 256), resi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from efftx.memory import map_chunks
-from efftx.models.in_place import map_rows
+from efftx.models.in_place import map_rows, undo_rows
 from efftx.models.layers import UNNORMED, OptionalKey, Stream
 from efftx.validation import check_positive
 
@@ -39,6 +39,12 @@ class Chunked:
             return of_chunk(whole, key, positions[0], x, extra)
 
         return map_chunks(with_extra, whole, x, jnp.arange(len(x)), chunk_len=self.chunk_len), None
+
+    def undo(self, norm, x: Stream, key, replay: Any, streams: tuple) -> tuple:
+        """See :func:`efftx.models.in_place.undo_rows`; the gradients of norm and self."""
+        whole = norm, self.layer
+        streams, (g_norm, g_layer) = undo_rows(of_chunk, self.chunk_len, whole, key, x, streams)
+        return streams, (g_norm, replace(self, layer=g_layer))
 
 
 def of_chunk(norm_and_layer, key, start, x, extra=None):

@@ -1,5 +1,6 @@
 """Layers of attention that work one head at a time, for very long sequences: LSH and local."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from efftx.attention import (
 )
 from efftx.models.caches import filled, keys_and_values, look_up, positions_in, with_next
 from efftx.models.layers import UNNORMED, Heads, OptionalKey, Sizes, Stream, init_heads
-from efftx.models.one_head_at_a_time import all_heads
+from efftx.models.one_head_at_a_time import all_heads, undo_all_heads
 from efftx.models.positions import rotate
 from efftx.validation import check_positive, require
 
@@ -36,9 +37,23 @@ class HeadByHead(Heads):
 
     def behind(self, norm, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
         """The layer's output on norm(x), and what its heads chose."""
-        heads = jnp.transpose(self.w_in, (2, 1, 0, 3)), self.w_out
-        rule = replace(self, w_in=None, w_out=None)  # what is static of it
-        return all_heads(rule.attend_turned, norm, x, heads, self.head_keys(key), replay)
+        return all_heads(self.attends, norm, x, self.heads, self.head_keys(key), replay)
+
+    def undo(self, norm, x: Stream, key, replay: Any, streams: tuple) -> tuple:
+        """See :func:`~efftx.models.one_head_at_a_time.undo_all_heads`; gradients of norm, self."""
+        choices = self.head_keys(key), replay
+        streams, g = undo_all_heads(self.attends, norm, x, self.heads, choices, streams)
+        g_norm, (g_in, g_out) = g
+        return streams, (g_norm, replace(self, w_in=by_head(g_in), w_out=g_out))
+
+    @property
+    def heads(self) -> tuple:
+        return by_head(self.w_in), self.w_out
+
+    @property
+    def attends(self) -> Callable:
+        """`attend_turned` of what is static of the layer."""
+        return replace(self, w_in=None, w_out=None).attend_turned
 
     def head_keys(self, key: OptionalKey):
         return None if key is None else jax.random.split(key, len(self.w_out))
@@ -47,6 +62,11 @@ class HeadByHead(Heads):
         *compared, v = vectors
         compared = [rotate(x) for x in compared] if self.rotary else compared
         return self.attend((*compared, v), key, replay)
+
+
+def by_head(w_in):
+    """Heads first, or where they were again."""
+    return jnp.transpose(w_in, (2, 1, 0, 3))
 
 
 # LSH attention --------------------------------------------------------------------------------
@@ -68,8 +88,8 @@ class LSHAttention(HeadByHead):
     chunk_len: int = field(metadata={"static": True})
     n_buckets: int | None = field(default=None, metadata={"static": True})  # None: by the length
 
-    def attend(self, vectors, key, replay):
-        """One head, and its buckets in the narrowest type."""
+    def attend(self, vectors, key, replay, **others):
+        """One head, and its buckets in the narrowest type; ``others`` are for `lsh_attention`."""
         require(
             key is not None or replay is not None,
             "LSH attention hashes with random rotations: call the model with key="
@@ -77,7 +97,8 @@ class LSHAttention(HeadByHead):
         )
         n_buckets = self.n_buckets or default_n_buckets(len(vectors[0]), self.chunk_len)
         how = {"n_buckets": n_buckets, "n_hashes": self.n_hashes, "chunk_len": self.chunk_len}
-        out, buckets = lsh_attention(*vectors, key=key, buckets=replay, return_buckets=True, **how)
+        how |= {"key": key, "buckets": replay, "return_buckets": True, **others}
+        out, buckets = lsh_attention(*vectors, **how)
         return out, buckets.astype(np.min_scalar_type(n_buckets - 1))
 
     def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:

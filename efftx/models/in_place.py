@@ -45,6 +45,26 @@ def map_rows_backward(f, chunk_len, kept, g_y):
 map_rows.defvjp(map_rows_forward, map_rows_backward)
 
 
+def undo_rows(f: Callable, chunk_len: int, params, key, x: Array, streams: tuple) -> tuple:
+    """What :func:`efftx.memory.undo_by_autodiff` does, of `map_rows`, with one evaluation of f.
+
+    ``streams`` are c, its gradient, and a sum of gradients of x. Returns c less the rows, the sum
+    with their gradient added, both changed in place, and the gradients of params.
+    """
+    c, g_c, g_x = streams
+
+    def undo(state, start, x, g):
+        c, g_x, g_params = state
+        y, pull_back = jax.vjp(lambda params, x: f(params, key, start, x), params, x)
+        more, g_rows = pull_back(g.astype(y.dtype))
+        g_params = jax.tree.map(jnp.add, g_params, more)
+        return add_rows(c, start, -y), add_rows(g_x, start, g_rows), g_params
+
+    start = c, g_x, sums_for(params)
+    c, g_x, g_params = fold_chunks(undo, start, x, g_c, chunk_len=chunk_len)
+    return (c, g_x), as_in(params, g_params)
+
+
 def in_chunks(f: Callable, x: Array, chunk_len: int):
     """f(start, rows) of each chunk of rows: an array, or several, of as many rows as x."""
     shapes = jax.eval_shape(f, 0, x)

@@ -65,13 +65,7 @@ def backward(attend: Callable, kept, cotangents):
     g_y, _ = cotangents  # choices are integers
 
     def add_head(total, head):
-        (w_in, w_out), key, given = head
-        run = lambda vectors: attend(vectors, key, given)[0]  # noqa: E731
-        out, pull_back = jax.vjp(run, vectors_of(norm, w_in, x))
-        g_out = in_chunks(lambda start, g: g @ w_out.T, g_y, POSITIONS_AT_ONCE)
-        (g_vectors,) = pull_back(g_out)
-        total, g_w_in = add_projection(total, norm, w_in, x, g_vectors)
-        return total, (g_w_in, out.T @ g_y)
+        return back_through_head(attend, norm, x, g_y, total, head)[:2]
 
     start = sums_for(norm), zeros_after(last, x)
     (g_norm, g_x), g_heads = lax.scan(add_head, start, (heads, keys, chosen))
@@ -79,6 +73,38 @@ def backward(attend: Callable, kept, cotangents):
 
 
 all_heads.defvjp(forward, backward)
+
+
+def undo_all_heads(attend: Callable, norm, x, heads, choices, streams: tuple) -> tuple:
+    """What :func:`efftx.memory.undo_by_autodiff` does, of `all_heads`, each head attending once.
+
+    ``choices`` are keys and replay, ``streams`` c, its gradient, and a sum of gradients of x.
+    Returns c less the heads' sum, the sum of gradients with theirs added, both changed in place,
+    and the gradients of norm and heads.
+    """
+    c, g_c, g_x = streams
+    g_y = g_c.astype(x.dtype)
+
+    def undo_head(state, head):
+        c, total = state
+        total, g_head, out = back_through_head(attend, norm, x, g_y, total, head)
+        take = lambda c, start, out: add_rows(c, start, -(out @ head[0][1]))  # noqa: E731
+        return (fold_chunks(take, c, out, chunk_len=POSITIONS_AT_ONCE), total), g_head
+
+    start = c, (sums_for(norm), g_x)
+    (c, (g_norm, g_x)), g_heads = lax.scan(undo_head, start, (heads, *choices))
+    return (c, g_x), (as_in(norm, g_norm), as_in(heads, g_heads))
+
+
+def back_through_head(attend: Callable, norm, x, g_y, total, head) -> tuple:
+    """The sums of gradients with one head's added, those of its weights, and what it returned."""
+    (w_in, w_out), key, given = head
+    run = lambda vectors: attend(vectors, key, given)[0]  # noqa: E731
+    out, pull_back = jax.vjp(run, vectors_of(norm, w_in, x))
+    g_out = in_chunks(lambda start, g: g @ w_out.T, g_y, POSITIONS_AT_ONCE)
+    (g_vectors,) = pull_back(g_out)
+    total, g_w_in = add_projection(total, norm, w_in, x, g_vectors)
+    return total, (g_w_in, out.T @ g_y), out
 
 
 def vectors_of(norm, w_in, x) -> tuple:

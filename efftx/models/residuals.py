@@ -16,7 +16,7 @@ import jax
 from jax.tree_util import register_dataclass
 
 from efftx.attention.full import at_least_float32
-from efftx.memory import reversible_stack
+from efftx.memory import reversible_stack, undo_by_autodiff
 from efftx.models.layers import OptionalKey, Sizes, Stream, init_norm
 
 
@@ -30,7 +30,8 @@ class Branch:
     y; with these it makes them again. Other layers need none.
 
     A layer that takes its input piece by piece may have ``behind(norm, x, key, extra, replay)``
-    instead: it then norms each piece itself, so that norm(x) never exists whole.
+    instead: it then norms each piece itself, so that norm(x) never exists whole. If it has ``undo``
+    as well, a reversible residual rebuilds and goes back through it with one evaluation.
     """
 
     norm: Callable  # LayerNorm, or UNNORMED
@@ -102,14 +103,30 @@ def reversible_residual(blocks, x: Stream, keys: tuple, extra: Any = None) -> St
     al. 2021, arXiv 2111.12763.
     """
 
-    def run(branch, x, key, extra, replay=None):
-        return branch.with_replay(x.astype(dtype), key, extra, replay)
-
     dtype = x.dtype
     (start,) = at_least_float32(x)
     params = branches(blocks)
-    y1, y2 = reversible_stack((run,) * len(params), params, start, start, keys, extra)
+    runs = (RunBranch(dtype),) * len(params)
+    y1, y2 = reversible_stack(runs, params, start, start, keys, extra)
     return ((y1 + y2) / 2).astype(dtype)
+
+
+@dataclass(frozen=True)
+class RunBranch:
+    """A branch as `reversible_stack` wants it, which sees x in the model's dtype."""
+
+    dtype: Any
+
+    def __call__(self, branch, x, key, extra, replay=None):
+        return branch.with_replay(x.astype(self.dtype), key, extra, replay)
+
+    def undo(self, branch, x, given: tuple, streams: tuple) -> tuple:
+        key, extra, replay = given
+        if extra is not None or not hasattr(branch.layer, "undo"):
+            return undo_by_autodiff(self, branch, x, given, streams)
+        x = x.astype(self.dtype)
+        streams, (g_norm, g_layer) = branch.layer.undo(branch.norm, x, key, replay, streams)
+        return streams, Branch(g_norm, g_layer), None
 
 
 def branch_keys(key: OptionalKey, n_stacked: int, n_branches: int = 2) -> tuple:

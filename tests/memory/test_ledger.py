@@ -21,6 +21,7 @@ from efftx.memory.ledger import (
     state_bytes,
     working_bytes,
 )
+from efftx.models import reformer as reformers
 from efftx.models.layers import Sizes, blocked, full, shared
 from efftx.models.parameters import n_parameters as count_parameters
 from efftx.models.residuals import reversible_residual
@@ -241,6 +242,19 @@ def test_flops_are_those_of_the_programs_matrix_products(attention, chunks):
     tolerance = 0.03 if attention == "lsh" else 0  # the hash is not counted
     assert forward_flops(step) == pytest.approx(forward, rel=tolerance)
     assert step_flops(step) == pytest.approx(both, rel=tolerance)
+
+
+def test_flops_of_a_reformer():
+    """Reversible, in chunks, head by head: each branch is evaluated once on the way back."""
+    chunks = {"ff_chunk_len": 64, "loss_chunk_len": 64, "reversible": True}
+    step = a_step(WIDER, length=256, attention="lsh", **chunks)
+    attention = reformers.lsh(n_hashes=N_HASHES, chunk_len=LSH_CHUNK_LEN)
+    how = {"attention": attention, "ff_chunk_len": step.ff_chunk_len}
+    model = jax.eval_shape(lambda: reformers.reformer(jax.random.key(0), WIDER, **how))
+    loss = partial(bits_per_byte, key=jax.random.key(0), chunk_len=step.loss_chunk_len)
+    arguments = model, jax.ShapeDtypeStruct((step.length + 1,), jnp.int32)
+    both = products(jax.make_jaxpr(jax.value_and_grad(loss))(*arguments).jaxpr)
+    assert step_flops(step) == pytest.approx(both, rel=0.03)  # the hash is not counted
 
 
 # The largest batch

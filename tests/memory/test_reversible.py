@@ -202,6 +202,39 @@ def test_dropout_is_that_of_the_key():
     assert relative_error(other, one) > 0.01
 
 
+class Scaled:
+    """y = params · x, and a way back of its own."""
+
+    def __init__(self):
+        self.n_undone = 0
+
+    def __call__(self, params, x, key, extra, replay=None):
+        return params * x, None
+
+    def undo(self, params, x, given, streams):
+        self.n_undone += 1
+        c, g_c, g_x = streams
+        return (c - params * x, g_x + params * g_c), (g_c * x).sum(0), None
+
+
+def test_a_branch_may_undo_itself():
+    """At once, as here by hand; its neighbours in the pattern need not."""
+    scaled = Scaled()
+    params, x = (random(N_LAYERS, D), weights(1)[0]), random(7, D, seed=1)
+
+    def gradient(stack):
+        def total(params, x):
+            y1, y2 = stack((scaled, mix), params, x, 2 * x)
+            return (y1 * y2).mean()
+
+        return jax.grad(total, argnums=(0, 1))(params, x)
+
+    theirs = gradient(reversible_stack_reference)
+    assert scaled.n_undone == 0
+    assert relative_error(gradient(reversible_stack), theirs) < 1e-5
+    assert scaled.n_undone == 1  # traced once for all layers
+
+
 def test_parameters_without_a_gradient_may_be_whole_numbers():
     """As a table of positions: it is passed on, and gets no gradient."""
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efftx.memory import undo_by_autodiff
 from efftx.models import one_head_at_a_time
-from efftx.models.in_place import fold_chunks, map_rows, zeros_after
+from efftx.models.in_place import fold_chunks, map_rows, undo_rows, zeros_after
 from efftx.models.layers import LayerNorm
-from efftx.models.one_head_at_a_time import all_heads, all_heads_reference
+from efftx.models.one_head_at_a_time import all_heads, all_heads_reference, undo_all_heads
 
 LENGTH, D_MODEL, D_HEAD, N_HEADS = 23, 6, 4, 3
 
@@ -100,3 +101,47 @@ def test_all_heads_are_those_of_the_loop(at_once, given, monkeypatch):
     np.testing.assert_array_equal(chosen, expected)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * float(jnp.abs(other).max()))
+
+
+# Back through a reversible branch ---------------------------------------------------------------
+
+
+def assert_same(ours, theirs):
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * float(jnp.abs(other).max()))
+
+
+STREAMS = tuple(normal(seed, LENGTH, D_MODEL) for seed in (10, 11, 12))
+
+
+@pytest.mark.parametrize("key", [None, jax.random.key(9)])
+@pytest.mark.parametrize("chunk_len", [5, 23, 100])
+def test_rows_are_undone_as_by_autodiff(chunk_len, key):
+    params, x = (normal(0, D_MODEL, D_MODEL), normal(1, D_MODEL)), normal(2, LENGTH, D_MODEL)
+
+    def wide_rows(params, key, start, x):
+        noise = 0 if key is None else jax.random.normal(jax.random.fold_in(key, start), (D_MODEL,))
+        return noisy_rows(params, None, start, x) + noise
+
+    def branch(params, x, key, extra, replay):
+        return map_rows(wide_rows, chunk_len, params, key, x), None
+
+    streams, g_params = undo_rows(wide_rows, chunk_len, params, key, x, STREAMS)
+    expected = undo_by_autodiff(branch, params, x, (key, None, None), STREAMS)
+    assert_same((streams, g_params, None), expected)
+
+
+@pytest.mark.parametrize("at_once", [4, 23, 100])
+def test_heads_are_undone_as_by_autodiff(at_once, monkeypatch):
+    monkeypatch.setattr(one_head_at_a_time, "POSITIONS_AT_ONCE", at_once)
+    norm = LayerNorm(1 + 0.1 * normal(0, D_MODEL), normal(1, D_MODEL))
+    heads = normal(2, N_HEADS, 2, D_MODEL, D_HEAD), normal(3, N_HEADS, D_HEAD, D_MODEL)
+    x, keys = normal(4, LENGTH, D_MODEL), jax.random.split(jax.random.key(5), N_HEADS)
+    replay = (normal(6, N_HEADS, LENGTH) > 0).astype(jnp.uint8)
+
+    def branch(norm_and_heads, x, key, extra, replay):
+        return all_heads_reference(rounded, norm_and_heads[0], x, norm_and_heads[1], key, replay)
+
+    streams, gradients = undo_all_heads(rounded, norm, x, heads, (keys, replay), STREAMS)
+    expected = undo_by_autodiff(branch, (norm, heads), x, (keys, None, replay), STREAMS)
+    assert_same((streams, gradients, None), expected)

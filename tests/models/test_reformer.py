@@ -112,6 +112,21 @@ def test_rebuilt_gradients_are_the_stored_ones():
         np.testing.assert_allclose(ours[name], right, atol=1e-5 * scale, err_msg=name)
 
 
+def test_gradients_of_a_bfloat16_reformer_are_near_those_of_float32():
+    """In its own dtype; the sums are float32."""
+    model, tokens = a_reformer(), some_tokens(45)
+    low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), low)
+    wide = with_given_choices(wide, replays_of(low, tokens))
+    low_loss, ours = loss_and_gradients(low, lambda model, key: model(tokens, key), KEY)
+    loss, theirs = loss_and_gradients(wide, lambda model, key: model(tokens, key))
+    assert float(low_loss) == pytest.approx(float(loss), rel=1e-2)
+    for name, right in theirs.items():
+        assert ours[name].dtype == jnp.bfloat16, name
+        error = np.linalg.norm(ours[name].astype(np.float32) - right) / np.linalg.norm(right)
+        assert error < 0.15, name
+
+
 def test_buckets_are_chosen_once_and_kept_in_the_narrowest_type():
     replays = jax.eval_shape(partial(replays_of, a_reformer()), some_tokens(45))
     (buckets,) = jax.tree.leaves(replays)
