@@ -2,12 +2,12 @@
 
 6 layers, d_model 256, d_ff 1024, 4 heads of width 64, chunks of 64, 2 rounds, bytes, one sequence,
 float32, causal; forward, backward and Adam's update. Times are medians of contenders that take
-turns. Memory is the peak of the whole process (interpreter, library, compiler, parameters,
-gradients, Adam's moments, activations), and beside it the peak above what was resident before the
-step. Then each looks for the largest power of two at which it completes a step, in a process that
-gets so much memory and no more. Writes benchmarks/results/reformer.json and reformer.png, and
-prints the tables. A run that was interrupted goes on where it stopped; remove the file to measure
-anew. The peers need
+turns. The memory of a step is what it takes beyond interpreter, library and compiler: parameters
+and Adam's moments, which are there before it, and the peak above that, gradients and all. The peak
+of the whole process stands beside it. Then each looks for the largest power of two at which it
+completes a step, in a process that gets so much memory and no more. Writes
+benchmarks/results/reformer.json and reformer.png, and prints the tables. A run that was interrupted
+goes on where it stopped; remove the file to measure anew. The peers need
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/requirements.txt
 
@@ -17,29 +17,30 @@ anew. The peers need
 import argparse
 import json
 import sys
-import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import reformer as contenders
-from benchmarks.harness.alternate import PEERS_PYTHON, Worker, take_turns
+from benchmarks.harness.alternate import PEERS_PYTHON, Worker, median_seconds
+from benchmarks.harness.largest import largest
 from benchmarks.harness.record import begun, keep
 from efftx.memory.flops import step_flops
-from efftx.memory.ledger import Step
+from efftx.memory.ledger import Step, state_bytes
 from efftx.plots import new_figure, png
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (16384, 65536)
-SECONDS_FOR_ONE = 30  # of steps of each contender
+SECONDS_FOR_ONE = 100  # of steps of each contender
 MOST_GIB, MOST_SECONDS = 16, 600  # for the one step of an attempt at a length, compilation included
-DOUBT = 1.25  # lengths that should need up to so much more memory than there is are tried, too
-LONGEST = 2**24
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    options.add_argument("--no-weigh", dest="weigh", action="store_false", help="only time")
     options.add_argument("--who", nargs="*", default=list(contenders.CONTENDERS), help="attempts")
     options.add_argument("--most-gib", type=int, default=MOST_GIB)
     options.add_argument("--most-seconds", type=float, default=MOST_SECONDS)
@@ -51,13 +52,20 @@ def main() -> None:
     record = begun(path, contenders.SEED, config())
     for length in chosen.lengths:
         if length not in {row["L"] for row in record["results"]}:
-            record["results"] += measure(length)
+            record["results"] += time_all(length)
+            keep(path, record)
+    for row in record["results"]:
+        if "seconds" in row and "step_mib" not in row and chosen.weigh:
+            row |= weigh(**row)
             keep(path, record)
     limits = {"most_gib": chosen.most_gib, "most_seconds": chosen.most_seconds}
     tried = record.setdefault("largest", [])
     for who in taking_part():
         if who in chosen.who and who not in {row["who"] for row in tried}:
-            tried.append(largest(who, record["results"], **limits))
+            rows = [r for r in record["results"] if r["who"] == who and "grown_mib" in r]
+            found = largest(partial(start, who), max(rows, key=lambda row: row["L"]), **limits)
+            tried.append({"who": who, **found})
+            print(json.dumps(tried[-1]), flush=True)
             keep(path, record)
     for line in tables(record):
         print(line)
@@ -96,10 +104,10 @@ def start(who: str, length: int, **most_gib: int) -> Worker:
     return Worker(*what, peer=contender.peer, **most_gib)
 
 
-def measure(length: int) -> list[dict]:
-    """Steps of all contenders in turn: seconds, and memory."""
+def time_all(length: int) -> list[dict]:
+    """Steps of all contenders in turn."""
     workers = {who: start(who, length) for who in taking_part()}
-    taken = take_turns(workers, "step", SECONDS_FOR_ONE)
+    taken = median_seconds(workers, "step", SECONDS_FOR_ONE)
     for worker in workers.values():
         worker.stop()
     died = {"left_out": "out of memory"}
@@ -109,54 +117,39 @@ def measure(length: int) -> list[dict]:
     return rows
 
 
-# The largest length ---------------------------------------------------------------------------
-
-
-def largest(who: str, results: list[dict], most_gib: int, most_seconds: float) -> dict:
-    """From the largest power of two that should fit downwards, until a step completes."""
-    longest = max((r for r in results if r["who"] == who and "seconds" in r), key=lambda r: r["L"])
-    powers = [2**k for k in range(LONGEST.bit_length()) if longest["L"] < 2**k <= LONGEST]
-    fitting = [
-        length
-        for length in powers
-        if process_gib(longest, length) <= DOUBT * most_gib
-        and step_seconds(longest, length) <= most_seconds
-    ]
-    found = {"who": who, "most_gib": most_gib, "most_seconds": most_seconds, "L": longest["L"]}
-    too_long = next((length for length in powers if length not in fitting), None)
-    found |= {"extrapolated": expectation(longest, too_long)} if too_long else {}
-    found["attempts"] = []
-    for length in reversed(fitting):
-        found["attempts"].append(attempt(who, length, most_gib, most_seconds))
-        if "seconds" in found["attempts"][-1]:
-            found["L"] = length
-            break
-    print(json.dumps(found), flush=True)
-    return found
-
-
-def attempt(who: str, length: int, most_gib: int, most_seconds: float) -> dict:
-    worker = start(who, length, most_gib=most_gib)
-    started = time.monotonic()
-    answer = worker.attempt("step", most_seconds)
+def weigh(who: str, L: int, **measured) -> dict:
+    worker = start(who, L)
+    weight = worker.weighed("step")
     worker.stop()
-    late = time.monotonic() - started >= most_seconds
-    return {"L": length} | (answer or {"failed": "out of time" if late else "out of memory"})
+    weight["step_mib"] = state_mib(L) + weight["grown_mib"]
+    print(json.dumps({"who": who, "L": L} | weight), flush=True)
+    return weight
 
 
-def process_gib(row: dict, length: int) -> float:
-    """What a step at another length should take: all that the step adds grows with the length."""
-    fixed = row["process_mib"] - row["grown_mib"]
-    return (fixed + row["grown_mib"] * length / row["L"]) / 1024
+def state_mib(length: int) -> float:
+    """Parameters and Adam's moments: efftx's, from which the peers' differ by about 1 MiB."""
+    rows = sum(contenders.axial_shape(length))
+    state = state_bytes(replace(ledger_step(length), max_len=rows))
+    return (state["parameters"] + state["optimiser state"]) / 2**20
 
 
-def step_seconds(row: dict, length: int) -> float:
-    return row["seconds"] * length / row["L"]
-
-
-def expectation(row: dict, length: int) -> dict:
-    gib, seconds = process_gib(row, length), step_seconds(row, length)
-    return {"L": length, "gib": round(gib, 1), "seconds": round(seconds)}
+def ledger_step(length: int) -> Step:
+    """efftx's step, to count by."""
+    return Step(
+        n_layers=contenders.N_LAYERS,
+        d_model=contenders.D_MODEL,
+        d_ff=contenders.D_FF,
+        n_heads=contenders.N_HEADS,
+        d_head=contenders.D_HEAD,
+        vocab=contenders.VOCAB,
+        length=length,
+        attention="lsh",
+        n_hashes=contenders.N_HASHES,
+        lsh_chunk_len=contenders.CHUNK_LEN,
+        reversible=True,
+        ff_chunk_len=contenders.FF_CHUNK_LEN,
+        loss_chunk_len=contenders.FF_CHUNK_LEN,
+    )
 
 
 # What is printed and drawn --------------------------------------------------------------------
@@ -164,45 +157,41 @@ def expectation(row: dict, length: int) -> dict:
 
 def least_seconds(record: dict, length: int) -> float:
     """The machine's limit: all matrix products of a reversible step at its best rate."""
-    sizes = {name: record["config"][name] for name in ("n_layers", "d_model", "d_ff", "n_heads")}
-    sizes |= {name: record["config"][name] for name in ("d_head", "vocab", "n_hashes")}
-    step = Step(
-        **sizes,
-        length=length,
-        attention="lsh",
-        lsh_chunk_len=contenders.CHUNK_LEN,
-        reversible=True,
-        ff_chunk_len=contenders.FF_CHUNK_LEN,
-        loss_chunk_len=contenders.FF_CHUNK_LEN,
-    )
-    return step_flops(step) / record["limits"]["gflop_per_second"] / 1e9
+    return step_flops(ledger_step(length)) / record["limits"]["gflop_per_second"] / 1e9
 
 
 def tables(record: dict):
     versions = record["machine"] | record["versions"] | record["peers"]
     yield "; ".join(f"{k} {v}" for k, v in versions.items())
-    yield "\na training step: seconds (peak MiB of the process; of it above what was there before)"
+    yield "\na training step: seconds (MiB of the step; of the whole process)"
     names = list(contenders.CONTENDERS)
-    columns = [*names, "× faster", "floor: products, seconds", "× floor", "memory"]
+    columns = [*names, "× faster", "floor: products, seconds", "× floor", "memory", "process"]
     yield "| L | " + " | ".join(columns) + " |"
     cells = {(row["who"], row["L"]): row for row in record["results"]}
     for length in sorted({row["L"] for row in record["results"]}):
         ours, *peers = (cells.get((who, length), {}) for who in names)
         floor, done = least_seconds(record, length), [p for p in peers if "seconds" in p]
         faster = f"{min(p['seconds'] for p in done) / ours['seconds']:.2f}" if done else ""
-        share = min((p["process_mib"] for p in done), default=0) / ours["process_mib"]
-        last = [faster, f"{floor:.2f}", f"{ours['seconds'] / floor:.1f}", f"1/{share:.1f}"]
+        shares = [share(field, ours, done) for field in ("step_mib", "process_mib")]
+        last = [faster, f"{floor:.2f}", f"{ours['seconds'] / floor:.1f}", *shares]
         yield f"| {length:,} | " + " | ".join([*map(cell, (ours, *peers)), *last]) + " |"
     yield "\nthe largest power of two at which a step completes"
-    yield "| | L | within | seconds, with compilation (peak MiB) | attempts, expectations |"
+    yield "| | L | within | seconds, with compilation (process, MiB) | attempts, expectations |"
     for row in record["largest"]:
         yield f"| {row['who']} | {row['L']:,} | " + " | ".join(how_it_went(row)) + " |"
+
+
+def share(field: str, ours: dict, peers: list[dict]) -> str:
+    """Of the peer that takes least."""
+    weights = [peer[field] for peer in peers if field in peer]
+    return f"1/{min(weights) / ours[field]:.1f}" if weights else ""
 
 
 def cell(row: dict) -> str:
     if "seconds" not in row:
         return row.get("left_out", "")
-    return f"{row['seconds']:.3g} ({row['process_mib']:,.0f}; {row['grown_mib']:,.0f})"
+    weights = [f"{row[field]:,.0f}" for field in ("step_mib", "process_mib") if field in row]
+    return f"{row['seconds']:.3g} ({'; '.join(weights)})"
 
 
 def how_it_went(row: dict):
@@ -211,11 +200,9 @@ def how_it_went(row: dict):
     done = [a for a in row["attempts"] if "seconds" in a]
     yield cell(done[0]) if done else "see above"
     reasons = [f"{a['L']:,}: {a['failed']}" for a in row["attempts"] if "failed" in a]
-    if "extrapolated" in row:
-        expected = row["extrapolated"]
-        needs = f"about {expected['gib']} GiB, {expected['seconds']} s"
-        reasons.append(f"{expected['L']:,}: not tried, {needs} by extrapolation")
-    yield "; ".join(reasons)
+    untried = row["untried"]
+    needs = f"about {untried['gib']} GiB, {untried['seconds']} s"
+    yield "; ".join([*reasons, f"{untried['L']:,}: not tried, {needs} by extrapolation"])
 
 
 def draw(record: dict):
@@ -227,7 +214,8 @@ def draw(record: dict):
         rows = [row for row in rows if "seconds" in row]
         lengths = [row["L"] for row in rows]
         axes[0].loglog(lengths, [row["seconds"] for row in rows], marker="o", label=who)
-        axes[1].loglog(lengths, [r["process_mib"] / 1024 for r in rows], marker="o", label=who)
+        weighed = [(row["L"], row["process_mib"] / 1024) for row in rows if "process_mib" in row]
+        axes[1].loglog(*zip(*weighed, strict=True), marker="o", label=who)
     axes[0].set(title="a training step", xlabel="length L", ylabel="seconds")
     axes[1].set(title="peak memory of the process", xlabel="length L", ylabel="GiB")
     axes[0].legend()

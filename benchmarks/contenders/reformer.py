@@ -70,6 +70,10 @@ def torch_step(model, length: int, logits_of: Callable = lambda result: result) 
     import torch
 
     adam = torch.optim.Adam(model.parameters(), lr=RATE)
+    for parameter in model.parameters():  # a step that changes nothing, but makes the moments
+        parameter.grad = torch.zeros_like(parameter)
+    adam.step()
+    adam.zero_grad(set_to_none=True)
     text = torch.as_tensor(some_text(length))
     model.train()
 

@@ -87,6 +87,12 @@ def take_turns(
     workers: dict[str, Worker], name: str, seconds_for_one: float = SECONDS_FOR_ONE
 ) -> dict[str, dict]:
     """Median seconds and memory of each worker's run ``name``, after a first run of each."""
+    taken = median_seconds(workers, name, seconds_for_one)
+    return {who: row | workers[who].weighed(name) for who, row in taken.items()}
+
+
+def median_seconds(workers: dict[str, Worker], name: str, seconds_for_one: float) -> dict:
+    """By worker, of those that survive the run."""
     first = {who: worker.run(name) for who, worker in workers.items()}
     alive = {who: worker for who, worker in workers.items() if first[who]}
     times = {
@@ -96,7 +102,7 @@ def take_turns(
         for who, worker in alive.items():
             if sum(times[who]) < seconds_for_one:
                 times[who].append(worker.run(name)["seconds"])
-    return {who: summary(times[who]) | worker.weighed(name) for who, worker in alive.items()}
+    return {who: summary(times[who]) for who in alive}
 
 
 def summary(seconds: list[float]) -> dict:
