@@ -36,6 +36,7 @@ from efftx.models.residuals import (
     reversible_residual,
 )
 from efftx.models.sampling import NextLogits, pick
+from efftx.models.source_first import EmbeddingAfterSource, SourceFirst, embedding_after
 from efftx.models.transformer import LanguageModel
 from efftx.validation import check_positive, require
 
@@ -48,7 +49,7 @@ STREAMS = {plain_residual: 1, reversible_residual: 2}
 class State:
     """All that a model remembers between two tokens."""
 
-    position: Any  # () int32: how many tokens were read
+    position: Any  # () int32: how many positions were read, the source's included if it was one
     caches: tuple  # for each branch, those of all layers, stacked
     keys: tuple  # for each branch, those of all layers: hashes must be the same at every step
     source: Any = None  # of an encoder-decoder
@@ -66,13 +67,13 @@ def prefill(
 
     ``capacity`` is how many positions there will be at most, the prompt's included. ``key`` is the
     model's, as for the hashes of LSH attention; ``source`` is what an encoder-decoder's ``encode``
-    returned.
+    returned, without padding where the decoder reads it as a text (`SourceFirst`).
 
     Raises ValueError for a capacity below the prompt's length or above max_len, and for layers that
     no step is known of.
     """
     check_positive(capacity=capacity)
-    parts = parts_of(model)
+    parts = parts_of(model, source)
     x = parts.embedding(tokens)
     positions = parts.embedding.positions
     longest = capacity if positions is None else len(positions)
@@ -82,15 +83,16 @@ def prefill(
         f"max_len; got {capacity}.",
     )
     keys = branch_keys(key, n_stacked(parts.branches), len(parts.branches))
+    n_slots = capacity + len(x) - len(tokens)  # more, where the source is read first
 
     def read(branch, x, key, cache):
         if hasattr(branch.layer, "prefill"):
-            return branch.layer.prefill(branch.norm(x), key, source, capacity=capacity)
+            return branch.layer.prefill(branch.norm(x), key, source, capacity=n_slots)
         return branch(x, key, source), None
 
     nothing = (None,) * len(parts.branches)
     x, caches = through_layers(parts, read, x, keys, nothing)
-    return parts.readout(x[-1:])[0], State(jnp.int32(len(tokens)), caches, keys, source)
+    return parts.readout(x[-1:])[0], State(jnp.int32(len(x)), caches, keys, source)
 
 
 def step(model: Model, state: State, token: Int[Array, ""]) -> tuple[NextLogits, State]:
@@ -99,7 +101,7 @@ def step(model: Model, state: State, token: Int[Array, ""]) -> tuple[NextLogits,
     There is no check that the state's caches have a place left: that number is known on the device
     only. `generate` sees to it.
     """
-    parts = parts_of(model)
+    parts = parts_of(model, state.source)
 
     def read(branch, x, key, cache):
         if hasattr(branch.layer, "step") and cache is not None:
@@ -177,13 +179,13 @@ def _generate(model, prompt, key, source, *, n_new, stop, temperature, top_p):
 class Parts(NamedTuple):
     """The same of every model: what comes in, what is gone through, what is read out."""
 
-    embedding: Embedding
+    embedding: Embedding | EmbeddingAfterSource
     branches: tuple[Branch, ...]  # each holds those of all layers
     n_streams: int
     readout: Readout
 
 
-def parts_of(model: Model) -> Parts:
+def parts_of(model: Model, source: Source | None = None) -> Parts:
     if isinstance(model, RecurrentModel):
         layers = Branch(UNNORMED, Recurrent(model.layers))
         return Parts(Embedding(model.embedding, None), (layers,), 1, model.readout)
@@ -193,7 +195,9 @@ def parts_of(model: Model) -> Parts:
         f"this model's residual is {getattr(model.residual, '__name__', model.residual)}.",
     )
     blocks = model.decoder if isinstance(model, EncoderDecoder) else model.blocks
-    return Parts(model.embedding, branches(blocks), STREAMS[model.residual], model.readout)
+    reads_source = isinstance(model, SourceFirst)
+    embedding = embedding_after(model, source) if reads_source else model.embedding
+    return Parts(embedding, branches(blocks), STREAMS[model.residual], model.readout)
 
 
 def through_layers(parts: Parts, read, x: Stream, keys: tuple, caches: tuple) -> tuple:

@@ -139,9 +139,9 @@ class SparseLSHAttention(SparseHeads):
         """The output, and the buckets of all heads; one head after the other."""
         return self._attend(self.vectors(x)[0], key, replay)
 
-    def _attend(self, vectors, key, replay=None):
+    def _attend(self, vectors, key, replay=None, **others):
         heads = (jnp.moveaxis(vectors, 1, 0), self.head_keys(key), replay)
-        out, buckets = jax.lax.map(lambda head: self.attend(*head), heads)
+        out, buckets = jax.lax.map(lambda head: self.attend(*head, **others), heads)
         return self.combine(out), buckets
 
     def head_keys(self, key: OptionalKey):
@@ -176,12 +176,12 @@ def init_sparse_lsh_attention(
     chunk_len: int = 64,
     n_buckets: int | None = None,
     n_modules: int | None = None,
+    kind: Callable = SparseLSHAttention,
 ) -> SparseLSHAttention:
+    """Of this ``kind``: `SparseLSHAttention` or, for an encoder, `SparseLSHEncoderAttention`."""
     check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
     heads = init_sparse_heads(key, sizes, 2, n_modules)
-    return SparseLSHAttention(
-        **vars(heads), n_hashes=n_hashes, chunk_len=chunk_len, n_buckets=n_buckets
-    )
+    return kind(**vars(heads), n_hashes=n_hashes, chunk_len=chunk_len, n_buckets=n_buckets)
 
 
 # Attention to both sides ----------------------------------------------------------------------
@@ -204,3 +204,12 @@ def init_sparse_encoder_attention(
     key, sizes: Sizes, *, n_modules: int | None = None
 ) -> SparseEncoderAttention:
     return SparseEncoderAttention(**vars(init_sparse_heads(key, sizes, 3, n_modules)))
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class SparseLSHEncoderAttention(SparseLSHAttention):
+    """As `SparseEncoderAttention`, among vectors in the same buckets: for long sources."""
+
+    def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
+        return self._attend(self.vectors(x)[0], key, replay, causal=False, key_mask=extra)

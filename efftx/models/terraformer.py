@@ -8,6 +8,9 @@ small recurrent branch in its feed-forward layers.
 >>> model = terraformer(jax.random.key(0), sizes, n_units=16)
 >>> model(tokens, jax.random.key(1))  # in training; without a key its masks are hard
 
+Both are language models. From a source to a target goes `terraformer_with_encoder`, whose decoder
+reads the encoder's output and then the target; for long sources take ``**lsh_attentions()``.
+
 Source: Jaszczur et al. 2021, arXiv 2111.12763.
 """
 
@@ -19,12 +22,20 @@ import jax
 from jaxtyping import Array, Key
 
 from efftx.models.layers import Sizes, blocked
+from efftx.models.parameters import Tree
 from efftx.models.residuals import plain_residual, reversible_residual
-from efftx.models.sparse_attention import init_sparse_attention
+from efftx.models.source_first import SourceFirst, source_first
+from efftx.models.sparse_attention import (
+    SparseLSHEncoderAttention,
+    init_sparse_attention,
+    init_sparse_encoder_attention,
+    init_sparse_lsh_attention,
+)
 from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
 from efftx.models.sru import with_sru
 from efftx.models.transformer import LanguageModel, language_model
 
+SRU_WIDTH = 32
 init_attention = partial(init_sparse_attention, n_projections=3, attend=blocked)
 
 
@@ -48,15 +59,53 @@ def scaling_transformer(
     """
     feed_forward = _feed_forward(n_units, d_lowrank, sru)
     model = language_model(key, sizes, attention, feed_forward, residual)
-    readout = init_multiplicative_readout(
-        jax.random.fold_in(key, 1), sizes, n_modules=readout_modules
+    return _with_sparse_readout(model, key, sizes, readout_modules)
+
+
+terraformer = partial(scaling_transformer, residual=reversible_residual, sru=SRU_WIDTH)
+
+
+def terraformer_with_encoder(
+    key: Key[Array, ""],
+    sizes: Sizes,
+    *,
+    n_units: int = 64,
+    d_lowrank: int | None = None,
+    encoder_attention: Callable = init_sparse_encoder_attention,
+    attention: Callable = init_attention,
+    readout_modules: int = 4,
+    residual: Callable = reversible_residual,
+    sru: int | None = SRU_WIDTH,
+) -> SourceFirst:
+    """A Terraformer from a source to a target, with n_layers blocks in each half."""
+    model = source_first(
+        key,
+        sizes,
+        encoder_attention=encoder_attention,
+        attention=attention,
+        feed_forward=_feed_forward(n_units, d_lowrank, sru),
+        residual=residual,
     )
-    return replace(model, readout=readout)
+    return _with_sparse_readout(model, key, sizes, readout_modules)
 
 
-terraformer = partial(scaling_transformer, residual=reversible_residual, sru=32)
+def lsh_attentions(**how) -> dict[str, Callable]:
+    """LSH attention for both halves, with these n_hashes, chunk_len, n_buckets, n_modules.
+
+    >>> terraformer_with_encoder(key, sizes, **lsh_attentions(n_hashes=2))
+    """
+    init = partial(init_sparse_lsh_attention, **how)
+    return {
+        "encoder_attention": partial(init, kind=SparseLSHEncoderAttention),
+        "attention": init,
+    }
 
 
 def _feed_forward(n_units, d_lowrank, sru):
     init = partial(init_sparse_feed_forward, n_units=n_units, d_lowrank=d_lowrank)
     return init if sru is None else with_sru(init, sru)
+
+
+def _with_sparse_readout(model: Tree, key, sizes: Sizes, n_modules: int) -> Tree:
+    key = jax.random.fold_in(key, 1)
+    return replace(model, readout=init_multiplicative_readout(key, sizes, n_modules=n_modules))

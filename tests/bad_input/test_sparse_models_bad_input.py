@@ -4,12 +4,15 @@ from dataclasses import replace
 from functools import partial
 
 import jax
+import numpy as np
 import pytest
 
+from efftx.models.decoding import prefill
 from efftx.models.layers import Sizes
 from efftx.models.sparse_attention import init_sparse_attention, init_sparse_lsh_attention
 from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
 from efftx.models.sru import with_sru
+from efftx.models.terraformer import terraformer_with_encoder
 
 SIZES = Sizes(d_model=8, d_ff=32, n_heads=2, d_head=4, vocab=10)
 KEY = jax.random.key(0)
@@ -51,3 +54,14 @@ def test_numbers_below_one(init, name):
 def test_an_sru_without_a_state():
     with pytest.raises(ValueError, match="d_state must be a whole number of at least 1; got 0"):
         with_sru(init_sparse_feed_forward, 0)
+
+
+def test_a_decoder_that_reads_its_source_first():
+    model = terraformer_with_encoder(KEY, SIZES, n_units=4)
+    tokens, mask = np.arange(5), np.arange(5) < 3
+    with pytest.raises(ValueError, match="reads a source first: pass source="):
+        prefill(model, tokens, capacity=8)
+    with pytest.raises(ValueError, match="a source without padding"):
+        prefill(model, tokens, capacity=8, source=model.encode(tokens, key_mask=mask))
+    with pytest.raises(ValueError, match=r"key_mask must have shape \(5,\)"):
+        model(tokens, tokens, key_mask=mask[:4])
