@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from efftx.attention.full import squared_norms
-from efftx.attention.layout import Layout, Rule, group_sizes, lay_out
+from efftx.attention.layout import Layout, Rule, group_sizes, groups_at_once, lay_out
 
 REACHES_NONE = -4  # a query's code where it must reach no key, an empty slot neither
 
@@ -39,7 +39,8 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
     A group has a copy of the chunk before its first, for that one to look back to; as a query the
     copy attends to nothing. Results are (groups, 1 + chunks, m, …).
     """
-    (n_groups, n_chunks), m = group_sizes(layout.slot.shape[1], rule.chunk_len), rule.chunk_len
+    length, m = layout.slot.shape[1], rule.chunk_len
+    (n_groups, n_chunks), at_once = group_sizes(length, m), groups_at_once(length, m)
 
     def attend_group(group):
         def slots(x):
@@ -54,7 +55,11 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
         before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), own)
         return attend(queries, own, before, *(x[position] for x in for_queries))
 
-    return lax.map(attend_group, jnp.arange(n_groups))
+    def attend_several(groups):
+        return jax.tree.map(lambda *x: jnp.stack(x), *map(attend_group, groups))
+
+    results = lax.map(attend_several, jnp.arange(n_groups).reshape(-1, at_once))
+    return jax.tree.map(lambda x: x.reshape(n_groups, *x.shape[2:]), results)
 
 
 def _by_position(slot: Array, results: Array) -> Array:

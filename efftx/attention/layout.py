@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
-SCORES_AT_ONCE = 2**20  # in a group of chunks, where each query has 2m of them
+SCORES_IN_A_GROUP = 2**19  # of chunks, where each query has 2m of them
+GROUPS_AT_ONCE = 4  # each is a chain of its own, and XLA gives the chains to several cores
+FEWEST_CHUNKS = 16  # in a group that is not alone: its copy of the chunk before it costs one more
 EMPTY = -8  # a key's code in a slot without a position: no query reaches it
 
 
@@ -77,7 +79,16 @@ def lay_out(rule: Rule, buckets: Array, mask: Array) -> Layout:
 
 
 def group_sizes(length: int, m: int) -> tuple[int, int]:
-    """Number of groups and of chunks in each: as few groups as the bound allows, of equal size."""
-    n_chunks = -(-length // m)
-    n_groups = -(-n_chunks // max(SCORES_AT_ONCE // (2 * m * m), 1))
+    """Number of groups and of chunks in each: as few groups as the bound allows, of equal size.
+
+    There are as many turns of `groups_at_once` as it takes, all of them full.
+    """
+    n_chunks, at_once = -(-length // m), groups_at_once(length, m)
+    n_groups = -(-n_chunks // max(SCORES_IN_A_GROUP // (2 * m * m), 1))
+    n_groups = -(-n_groups // at_once) * at_once
     return n_groups, -(-n_chunks // n_groups)
+
+
+def groups_at_once(length: int, m: int) -> int:
+    """How many groups are worked off together: fewer where they would be small."""
+    return min(max(length // m // FEWEST_CHUNKS, 1), GROUPS_AT_ONCE)

@@ -154,11 +154,17 @@ def test_a_single_position_keeps_its_value_and_passes_its_gradient_on():
 
 
 @pytest.mark.parametrize("semantics", ["paper", "trax"])
-def test_several_groups_of_chunks_are_one(monkeypatch, semantics):
-    """Long sequences are worked off in groups of chunks; here three chunks are long enough."""
-    monkeypatch.setattr(layout, "SCORES_AT_ONCE", 3 * 2 * CHUNK_LEN**2)
-    length = 83  # of this test only: what is compiled here must not serve another one
+@pytest.mark.parametrize(
+    ("length", "fewest", "sizes"), [(83, 16, (4, 3)), (84, 4, (4, 3)), (85, 3, (6, 2))]
+)
+def test_several_groups_of_chunks_are_one(monkeypatch, semantics, length, fewest, sizes):
+    """Long sequences are worked off in groups of chunks; here three chunks are long enough.
+
+    The lengths are of this test only: what is compiled here must not serve another one.
+    """
+    monkeypatch.setattr(layout, "SCORES_IN_A_GROUP", 3 * 2 * CHUNK_LEN**2)
+    monkeypatch.setattr(layout, "FEWEST_CHUNKS", fewest)
     case, static = a_case(2, length), options(2, semantics=semantics)
     ours = value_and_gradients(lsh_attention, case.vectors, case.given, **static)
     assert_close(ours, reference(case, causal=True, semantics=semantics), 1e-5)
-    assert layout.group_sizes(length, CHUNK_LEN) == (4, 3)
+    assert layout.group_sizes(length, CHUNK_LEN) == sizes

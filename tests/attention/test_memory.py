@@ -16,7 +16,7 @@ from efftx.attention import (
 )
 
 D = 64
-SHORT, LONG = 2**14, 2**16
+SHORT, LONG = 2**15, 2**17
 BYTES = 4
 
 
