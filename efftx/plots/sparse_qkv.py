@@ -1,0 +1,186 @@
+"""The pictures of chapter 11: weights that a token reads, what D and E make, what a kernel sees."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import StrMethodFormatter
+
+from efftx.plots.figures import BUCKET_COLOURS, INK, MARKERS, ORANGE, new_figure, show
+from efftx.sparsity import n_dense_attention, n_multiplicative, n_sparse_qkv, permutation_factors
+
+BYTES = 4  # of a float32 number
+CONTENTS = ("random D and E", "a permutation", "the best fit of a random matrix")
+SEED = 11  # of the widget's matrices
+
+
+# What a token reads
+
+
+def draw_reads(reads: dict[str, dict[str, int]], seconds: dict[str, float]) -> Figure:
+    """Left: the weights that a token reads of each kind of block, by part; right: seconds."""
+    figure, (left, right) = new_figure(9, 2.9, ncols=2, sharey=True, width_ratios=[1.6, 1])
+    rows = np.arange(len(reads))
+    start = np.zeros(len(reads))
+    for part, colour in zip(next(iter(reads.values())), BUCKET_COLOURS, strict=False):
+        sizes = np.array([numbers[part] * BYTES / 1e6 for numbers in reads.values()])
+        left.barh(rows, sizes, left=start, color=colour, edgecolor=INK, linewidth=0.5, label=part)
+        start += sizes
+    times = list(seconds.values())
+    right.barh(rows, times, color="#DDDDDD", edgecolor=INK, linewidth=0.5)
+    _label_rows(left, start, "{:.1f}")
+    _label_rows(right, times, "{:.3f}")
+    left.set_yticks(rows, list(reads))
+    left.invert_yaxis()
+    right.locator_params(axis="x", nbins=5)
+    left.set(xlabel="MB read for a token, one block", title="counted here")
+    right.set(xlabel="seconds for a token", title="the paper's whole model")
+    left.legend(loc="lower right", bbox_to_anchor=(1, 0.02))
+    return figure
+
+
+def _label_rows(ax: Axes, values, form: str) -> None:
+    for row, value in enumerate(values):
+        ax.text(value, row, " " + form.format(value), va="center", fontsize=9)
+    ax.set_xlim(0, 1.2 * max(values))
+    ax.grid(False, axis="y")
+
+
+# Parameters
+
+
+def divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def draw_parameters(d_model: int) -> Figure:
+    """Parameters against the number of modules, beside those of dense layers."""
+    figure, ax = new_figure(7, 3.6)
+    _draw_parameters(ax, d_model)
+    return figure
+
+
+def _draw_parameters(ax: Axes, d_model: int) -> None:
+    modules = divisors(d_model)
+    factors = [n_multiplicative(d_model, s, d_model // s) for s in modules]
+    sparse = [n_sparse_qkv(d_model, s) for s in modules]
+    for values, name, marker in [
+        (sparse, "with q, k and v's convolutions", MARKERS[1]),
+        (factors, "D and E", MARKERS[0]),
+    ]:
+        ax.loglog(modules, values, marker=marker, label=name, base=2)
+    for level, name in [(n_dense_attention(d_model), "dense attention"), (d_model**2, "d²")]:
+        ax.axhline(level, color=INK, linewidth=1, linestyle="--")
+        style = {"textcoords": "offset points", "va": "bottom", "ha": "right", "fontsize": 9}
+        ax.annotate(name, (modules[-2], level), xytext=(0, 2), **style)
+    ax.axvline(math.sqrt(d_model), color=ORANGE, linewidth=1, linestyle=":", label="√d")
+    ax.set_xticks(modules, [str(s) for s in modules])
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.minorticks_off()
+    ax.set(xlabel="modules S", ylabel="parameters")
+    ax.legend(loc="upper right")
+
+
+# What D and E make
+
+
+def dense_equivalent(d: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """(d_model, S·M): the weights D_{i,s} E_{i,m} of the dense layer that does the same."""
+    return np.einsum("is,im->ism", d, e).reshape(len(d), -1)
+
+
+def best_factors(w: np.ndarray, n_modules: int) -> tuple[np.ndarray, np.ndarray]:
+    """The D and E that come nearest to a matrix w, (d_model, S·M), in the sum of squares.
+
+    Each row of w is an (S, M) matrix of which D and E make one of rank one, and the nearest of rank
+    one is the first term of its singular value decomposition (Eckart and Young).
+    """
+    left, sizes, right = np.linalg.svd(w.reshape(len(w), n_modules, -1), full_matrices=False)
+    return left[:, :, 0] * sizes[:, :1], right[:, 0]
+
+
+def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def draw_matrices(matrices: dict[str, np.ndarray], n_modules: int) -> Figure:
+    """Each as a picture, red above 0 and blue below, with lines between the modules.
+
+    They stand one above the other: give a few rows of each, so that single weights can be seen.
+    """
+    height = 0.5 + sum(0.45 + 8.5 * len(w) / w.shape[1] for w in matrices.values())
+    figure, axes = new_figure(9, height, nrows=len(matrices), squeeze=False)
+    for ax, (name, w) in zip(axes[:, 0], matrices.items(), strict=True):
+        _draw_matrix(ax, w, n_modules)
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("")
+    ax.set_xlabel("output, module after module")
+    return figure
+
+
+def _draw_matrix(ax: Axes, w: np.ndarray, n_modules: int) -> None:
+    most = np.quantile(abs(w), 0.98) or abs(w).max()
+    ax.imshow(w, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    for border in range(1, n_modules):
+        ax.axvline(border * w.shape[1] / n_modules - 0.5, color=INK, linewidth=0.4)
+    ax.set(xlabel="output, module after module", ylabel="input i", xticks=[], yticks=[])
+    ax.grid(False)
+
+
+def example_matrix(content: str, d_model: int, n_modules: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the widget draws: the weights of some D and E, and what they were to be."""
+    rng = np.random.default_rng(SEED)
+    shapes = (d_model, n_modules), (d_model, d_model // n_modules)
+    if content == CONTENTS[0]:
+        ours = dense_equivalent(*(rng.normal(size=shape) for shape in shapes))
+        return ours, ours
+    if content == CONTENTS[1]:
+        permutation = rng.permutation(d_model)
+        ours = dense_equivalent(*permutation_factors(permutation, n_modules))
+        return ours, np.eye(d_model)[:, permutation]
+    wanted = rng.normal(size=(d_model, d_model))
+    return dense_equivalent(*best_factors(wanted, n_modules)), wanted
+
+
+def show_modules(n_modules: int, content: str, *, d_model: int) -> None:
+    """Widget callback: how many parameters S modules have, and the matrix that they make."""
+    figure, (left, right) = new_figure(9, 4, ncols=2)
+    _draw_parameters(left, d_model)
+    d_module = d_model // n_modules
+    n_factors = n_multiplicative(d_model, n_modules, d_module)
+    left.plot(n_modules, n_factors, "o", color=ORANGE, markersize=10)
+    ours, wanted = example_matrix(content, d_model, n_modules)
+    _draw_matrix(right, ours, n_modules)
+    right.set_title(content, fontsize=10)
+    error = relative_error(ours, wanted)
+    goal = "" if content == CONTENTS[0] else f" It misses its goal by {error:.0%}."
+    show(
+        figure,
+        f"{_counted(n_modules, 'module')} of {_counted(d_module, 'number')}: D and E have "
+        f"{n_factors:,} parameters, a dense matrix {d_model**2:,}. Right: {content}.{goal}",
+    )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+# What a kernel sees
+
+
+def draw_reach(slopes: np.ndarray, position: int, module: int) -> Figure:
+    """How strongly one output depends on y at each position and module; (length, S)."""
+    figure, ax = new_figure(5.5, 3.3)
+    ax.imshow(slopes, cmap="Blues", vmin=0, vmax=slopes.max(), interpolation="nearest")
+    ax.add_patch(Rectangle((module - 0.5, position - 0.5), 1, 1, fill=False, ec=ORANGE, lw=2.5))
+    n_positions, n_modules = slopes.shape
+    ax.set_xticks(np.arange(n_modules + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(n_positions + 1) - 0.5, minor=True)
+    ax.grid(False, which="major")
+    ax.grid(True, which="minor")
+    ax.tick_params(which="minor", length=0)
+    ax.set(xlabel="module", ylabel="position")
+    ax.set(xticks=range(n_modules), yticks=range(n_positions))
+    return figure

@@ -1,0 +1,131 @@
+"""The pictures of chapter 11, over everything that its widget can be set to."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from efftx.plots import figures
+from efftx.plots import sparse_qkv as pictures
+
+D_MODEL = 64
+MODULES = (1, 2, 4, 8, 16, 32, 64)
+GRID = list(itertools.product(MODULES, pictures.CONTENTS))
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the widget shows: its figures and their captions."""
+    pages = []
+    monkeypatch.setattr(pictures, "show", lambda figure, caption: pages.append((figure, caption)))
+    return pages
+
+
+# What a token reads
+
+
+def test_bars_are_the_weights_in_megabytes():
+    reads = {
+        "dense": {"attention": 1_000_000, "feed-forward": 2_000_000},
+        "sparse": {"attention": 500_000, "feed-forward": 250_000},
+    }
+    figure = pictures.draw_reads(reads, {"dense": 0.2, "sparse": 0.1})
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [4, 2, 8, 1]
+    assert [bar.get_x() for bar in left.patches] == [0, 0, 4, 2]
+    assert [bar.get_width() for bar in right.patches] == [0.2, 0.1]
+    assert [label.get_text() for label in left.get_yticklabels()] == list(reads)
+    assert [text.get_text().strip() for text in left.texts] == ["12.0", "3.0"]
+
+
+# Parameters
+
+
+def test_curves_are_the_papers_formula_and_least_at_the_root():
+    sparse, factors = pictures.draw_parameters(D_MODEL).axes[0].lines[:2]
+    counted = [s * D_MODEL + D_MODEL**2 // s for s in MODULES]
+    assert factors.get_ydata().tolist() == counted
+    assert MODULES[int(np.argmin(counted))] == 8
+    convolutions = np.array([27 * (D_MODEL // s) ** 2 for s in MODULES])
+    np.testing.assert_array_equal(sparse.get_ydata(), counted + convolutions)
+
+
+def test_divisors():
+    assert pictures.divisors(12) == [1, 2, 3, 4, 6, 12]
+
+
+# What D and E make
+
+
+@pytest.mark.parametrize("n_modules", MODULES)
+def test_a_permutation_is_reached(n_modules):
+    ours, wanted = pictures.example_matrix(pictures.CONTENTS[1], D_MODEL, n_modules)
+    np.testing.assert_array_equal(ours, wanted)
+    assert (ours.sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("n_modules", MODULES)
+def test_any_matrix_is_reached_where_one_of_the_factors_is_as_large(n_modules):
+    ours, wanted = pictures.example_matrix(pictures.CONTENTS[2], D_MODEL, n_modules)
+    error = pictures.relative_error(ours, wanted)
+    assert error < 1e-12 if n_modules in (1, D_MODEL) else 0.5 < error < 0.9
+
+
+def test_the_best_fit_is_as_good_as_any_other_d_and_e():
+    """Small steps from it, in all directions, lead away from the matrix."""
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(size=(12, 12))
+    d, e = pictures.best_factors(wanted, 3)
+    best = pictures.relative_error(pictures.dense_equivalent(d, e), wanted)
+    for _ in range(50):
+        others = d + 0.01 * rng.normal(size=d.shape), e + 0.01 * rng.normal(size=e.shape)
+        assert pictures.relative_error(pictures.dense_equivalent(*others), wanted) > best
+
+
+def test_matrices_are_cut_into_their_modules():
+    figure = pictures.draw_matrices({"one": np.eye(6), "two": np.ones((6, 6))}, 3)
+    for ax, name in zip(figure.axes, ["one", "two"], strict=True):
+        assert ax.get_title(loc="left") == name
+        assert [line.get_xdata()[0] for line in ax.lines] == [1.5, 3.5]
+
+
+# The widget
+
+
+def test_the_widget_says_something_else_everywhere(shown):
+    for n_modules, content in GRID:
+        pictures.show_modules(n_modules, content, d_model=D_MODEL)
+    captions = [caption for _, caption in shown]
+    assert len(set(captions)) == len(GRID)
+    assert captions[0].startswith("1 module of 64 numbers: D and E have 4,160 parameters, a dense")
+    assert captions[9].startswith("8 modules of 8 numbers: D and E have 1,024 parameters")
+    assert captions[-1].startswith("64 modules of 1 number: ")
+    permutations = [caption for caption in captions if "Right: a permutation." in caption]
+    assert all("misses its goal by 0%" in caption for caption in permutations)
+    assert len(permutations) == len(MODULES)
+
+
+@pytest.mark.parametrize(("n_modules", "content"), GRID)
+def test_the_widget_marks_its_modules_and_draws_their_borders(shown, n_modules, content):
+    pictures.show_modules(n_modules, content, d_model=D_MODEL)
+    left, right = shown[0][0].axes
+    assert left.lines[-1].get_xdata().tolist() == [n_modules]
+    assert len(right.lines) == n_modules - 1
+
+
+def test_the_widget_shows_a_figure(monkeypatch):
+    pages = []
+    monkeypatch.setattr(figures, "display", pages.append)
+    pictures.show_modules(8, pictures.CONTENTS[0], d_model=D_MODEL)
+    assert "<img src=" in pages[0].data
+
+
+# What a kernel sees
+
+
+def test_reach_is_drawn_as_measured():
+    slopes = np.arange(12.0).reshape(4, 3)
+    figure = pictures.draw_reach(slopes, position=2, module=1)
+    (ax,) = figure.axes
+    np.testing.assert_array_equal(ax.images[0].get_array(), slopes)
+    assert ax.patches[0].get_xy() == (0.5, 1.5)
