@@ -9,6 +9,7 @@ from tests.check.test_chunking import EXERCISE as CHUNKING
 from tests.check.test_from_rnns_to_transformers import EXERCISE as FROM_RNNS_TO_TRANSFORMERS
 from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
+from tests.check.test_reformer import EXERCISE as REFORMER
 from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
 from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
@@ -23,6 +24,7 @@ EXERCISES = (
     ATTENTION_IS_SPARSE,
     HASHING,
     LSH_ATTENTION,
+    REFORMER,
 )
 
 
