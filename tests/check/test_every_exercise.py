@@ -12,6 +12,7 @@ from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
 from tests.check.test_reformer import EXERCISE as REFORMER
 from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
+from tests.check.test_terraformer import EXERCISE as TERRAFORMER
 from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
 from tools.course import load
 
@@ -25,6 +26,7 @@ EXERCISES = (
     HASHING,
     LSH_ATTENTION,
     REFORMER,
+    TERRAFORMER,
 )
 
 
