@@ -28,6 +28,7 @@ ROUNDS = (1, 2, 4, 8)
 PASSES = ("forward", "both")
 ROUNDS_BESIDE_EXACT = 4  # exact attention takes its turns with this many rounds of hashing
 PEERS_UP_TO = 65536  # beyond, their minutes a run would say no more
+EXACT_UP_TO = 16384  # its time is quadratic
 LONGEST_RUN = 90  # seconds: what would take longer is left out, and the result says so
 
 
@@ -88,10 +89,11 @@ def measure(length: int, n_hashes: int, before: list[dict]) -> list[dict]:
 
 def taking_part(n_hashes: int, length: int) -> list[str]:
     peers = PEERS_PYTHON.exists() and length <= PEERS_UP_TO
+    exact = n_hashes == ROUNDS_BESIDE_EXACT and length <= EXACT_UP_TO
     return [
         name
         for name, contender in contenders.CONTENDERS.items()
-        if (contender.hashes or n_hashes == ROUNDS_BESIDE_EXACT) and (peers or not contender.peer)
+        if (contender.hashes or exact) and (peers or not contender.peer)
     ]
 
 
