@@ -79,7 +79,8 @@ def measure(length: int, n_hashes: int, before: list[dict]) -> list[dict]:
             row |= {"n_hashes": n_hashes} if contenders.CONTENDERS[w].hashes else {}
             if w in taken:
                 row |= taken[w]
-                row["scratch_mib"] = row.pop("grown_mib") - results_mib(w, name, length)
+                handed_over = results_mib(w, name, length, row["weighed_in_first_run"])
+                row["scratch_mib"] = row.pop("grown_mib") - handed_over
             else:
                 row["left_out"] = "out of memory" if w in who else f"over {LONGEST_RUN} s"
             print(json.dumps(row), flush=True)
@@ -120,17 +121,18 @@ def start(who: str, length: int, n_hashes: int) -> Worker:
     return Worker(contenders.__name__, contender.builder.__name__, arguments, peer=contender.peer)
 
 
-def results_mib(who: str, name: str, length: int) -> float:
+def results_mib(who: str, name: str, length: int, in_first_run: bool) -> float:
     """What a run hands over: its output, or its gradients.
 
-    torch's gradients take the place of those of the run before, and add nothing; but output and
-    cotangent are there as well.
+    torch's gradients take the place of those of the run before, if there was one, and add nothing;
+    but output and cotangent are there as well.
     """
     contender = contenders.CONTENDERS[who]
     one = contenders.N_HEADS * length * contenders.D_HEAD * 4 / 2**20
     if name == "forward":
         return one
-    return one * (2 if contender.peer else contender.n_gradients)
+    new_gradients = contender.n_gradients if in_first_run or not contender.peer else 0
+    return one * (new_gradients + (2 if contender.peer else 0))
 
 
 def least_seconds(record: dict, length: int, n_hashes: int, name: str) -> float:

@@ -58,8 +58,10 @@ class Worker:
         """Peak memory of a run, in a process started for it, if it does not die of it."""
         self.restart_to_weigh()
         first = self.run(name)  # compiles, and loads what is loaded lazily
-        measured = first if self.counts(first) else self.run(name)
-        return {field: measured and measured[field] for field in ("grown_mib", "process_mib")}
+        only_one = self.counts(first)
+        measured = first if only_one else self.run(name)
+        weight = {field: measured and measured[field] for field in ("grown_mib", "process_mib")}
+        return weight | {"weighed_in_first_run": only_one}
 
     def attempt(self, name: str, most_seconds: float) -> dict | None:
         """One run, compilation included, or None if the process dies of it or takes longer."""
