@@ -57,7 +57,7 @@ class EncoderDecoder:
     embedding: Embedding  # of source and target, which share their vocabulary
     encoder: Block  # all blocks: each array has a leading axis of size n_layers
     encoder_norm: LayerNorm
-    decoder: DecoderBlock
+    decoder: DecoderBlock | tuple[DecoderBlock, ...]  # a tuple: a pattern
     readout: Readout
     residual: Callable = field(metadata={"static": True})  # (blocks, x, keys, extra) -> x
 

@@ -110,12 +110,17 @@ class Heads:
         return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])  # values stay
 
     def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
-        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
+        return times(jnp.moveaxis(heads, 0, 1), self.w_out)
 
 
 def project(x, w):
     """The vectors of every head, for each of the projections that stand along w's second axis."""
-    return jnp.einsum("lm,mphd->phld", x, w)
+    return jnp.moveaxis(times(x, w), 0, 2)
+
+
+def times(x, w):
+    """x (length, *in) with w (*in, *out), an array or one stored otherwise, as in eight bits."""
+    return w.of(x) if hasattr(w, "of") else jnp.tensordot(x, w, x.ndim - 1)
 
 
 @register_dataclass
@@ -187,7 +192,7 @@ class FeedForward:
     b2: Parameter  # (d_model,)
 
     def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
-        return jax.nn.relu(x @ self.w1 + self.b1) @ self.w2 + self.b2
+        return times(jax.nn.relu(times(x, self.w1) + self.b1), self.w2) + self.b2
 
 
 def init_feed_forward(key, sizes: Sizes) -> FeedForward:
@@ -212,7 +217,7 @@ class Readout:
     w: Parameter  # (d_model, vocab)
 
     def __call__(self, x: Stream) -> Logits:
-        return self.norm(x) @ self.w
+        return times(self.norm(x), self.w)
 
 
 def init_readout(key, sizes: Sizes) -> Readout:

@@ -40,7 +40,7 @@ class SourceFirst(EncoderDecoder):
     Called, trained and decoded as an `EncoderDecoder`.
     """
 
-    decoder: Block  # of two branches, as the encoder's
+    decoder: Block | tuple[Block, ...]  # of two branches, as the encoder's
 
     def encode(
         self, source: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
