@@ -11,6 +11,7 @@ from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
 from tests.check.test_reformer import EXERCISE as REFORMER
 from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
+from tests.check.test_sparse_feed_forward import EXERCISE as SPARSE_FEED_FORWARD
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
 from tests.check.test_terraformer import EXERCISE as TERRAFORMER
 from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
@@ -26,6 +27,7 @@ EXERCISES = (
     HASHING,
     LSH_ATTENTION,
     REFORMER,
+    SPARSE_FEED_FORWARD,
     TERRAFORMER,
 )
 
