@@ -28,8 +28,9 @@ def size_cases(rng):
         }
 
 
-def counts(d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_modules, **others):
+def counts(*sizes, **others):
     """The right counts: controller, chosen units, QKV, readout; ``others`` take their places."""
+    d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_modules = sizes
     d_module = d_model // n_modules
     right = {
         "controller": d_lowrank * (d_model + d_ff),
@@ -37,7 +38,6 @@ def counts(d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_modules,
         "qkv": d_model * (n_modules + d_module) + 27 * d_module**2,
         "readout": d_model * (readout_modules + vocab // readout_modules),
     }
-    sizes = (d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_modules)
     for part, other in others.items():
         right[part] = other(*sizes)
     return np.array(list(right.values()))
@@ -128,28 +128,27 @@ def sru(
     x,
     c,
     w,
-    w_f,
-    w_r,
-    b_f,
-    b_r,
-    *,
+    *gates,
     gate=sigmoid,
     taken=lambda xw: xw,
     carried=lambda f, c, new: f * c + (1 - f) * new,
     shown=lambda r, x, xw, c, c_next: r * np.tanh(c_next) + (1 - r) * x,
 ):
     """The right h and c′; or with another formula in the place of one of the four."""
+    w_f, w_r, b_f, b_r = gates
     f, r = gate(x @ w_f + b_f), gate(x @ w_r + b_r)
     c_next = carried(f, c, taken(x @ w))
     return shown(r, x, x @ w, c, c_next), c_next
 
 
-def gates_exchanged(x, c, w, w_f, w_r, b_f, b_r):
+def gates_exchanged(x, c, w, *gates):
+    w_f, w_r, b_f, b_r = gates
     return sru(x, c, w, w_r, w_f, b_r, b_f)
 
 
-def gates_of_the_past(x, c, w, w_f, w_r, b_f, b_r):
+def gates_of_the_past(x, c, w, *gates):
     """As in an LSTM, where the gates look at what was."""
+    w_f, w_r, b_f, b_r = gates
     f, r = sigmoid(c @ w_f + b_f), sigmoid(c @ w_r + b_r)
     c_next = f * c + (1 - f) * (x @ w)
     return r * np.tanh(c_next) + (1 - r) * x, c_next
@@ -159,7 +158,8 @@ def transposed(x, c, w, w_f, w_r, *biases):
     return sru(x, c, w.T, w_f.T, w_r.T, *biases)
 
 
-def without_biases(x, c, w, w_f, w_r, b_f, b_r):
+def without_biases(x, c, w, *gates):
+    w_f, w_r, b_f, b_r = gates
     return sru(x, c, w, w_f, w_r, 0 * b_f, 0 * b_r)
 
 

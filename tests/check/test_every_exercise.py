@@ -12,6 +12,7 @@ from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
 from tests.check.test_reformer import EXERCISE as REFORMER
 from tests.check.test_reversible_layers import EXERCISE as REVERSIBLE_LAYERS
 from tests.check.test_sparse_feed_forward import EXERCISE as SPARSE_FEED_FORWARD
+from tests.check.test_sparse_qkv import EXERCISE as SPARSE_QKV
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
 from tests.check.test_terraformer import EXERCISE as TERRAFORMER
 from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
@@ -28,6 +29,7 @@ EXERCISES = (
     LSH_ATTENTION,
     REFORMER,
     SPARSE_FEED_FORWARD,
+    SPARSE_QKV,
     TERRAFORMER,
 )
 
@@ -61,9 +63,11 @@ def test_the_solution_passes(exercise, name, capsys):
 @pytest.mark.parametrize(("exercise", "name"), cases(lambda e: [(n,) for n in e.checks]))
 def test_the_stub_is_met_kindly(exercise, name):
     message = exercise.said(name, exercise.untouched[name])
-    first = next(iter(exercise.parts))
-    subject = name if name in exercise.parts else f"{name} calls {first}, which"
-    assert message.startswith(f"{subject} is not written yet. Replace the line")
+    together = [f"{name} calls {part}, which" for part in exercise.parts]
+    subjects = [name] if name in exercise.parts else together
+    assert message.startswith(
+        tuple(f"{subject} is not written yet. Replace the line" for subject in subjects)
+    )
 
 
 @pytest.mark.parametrize(("exercise", "name"), cases(lambda e: [(n,) for n in e.parts]))
