@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from scipy import stats
 
 from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.layers import Sizes
@@ -29,7 +28,7 @@ from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.loop import TrainState, train
 from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, peak_rss_gib
+from efftx.training.records import environment, mean_with_interval, peak_rss_gib
 from efftx.training.translation import (
     ParallelText,
     as_arrays,
@@ -101,12 +100,10 @@ def difference(runs: list[dict]) -> dict:
     """Reversible less plain, seed by seed; the mean with its 95 % interval."""
     by_kind = {kind: [r["bleu"] for r in runs if r["residual"] == kind] for kind in RESIDUALS}
     each = np.subtract(by_kind["reversible"], by_kind["plain"])
-    interval = stats.t.interval(0.95, len(each) - 1, loc=each.mean(), scale=stats.sem(each))
     return {
         "bleu": by_kind,
         "differences": each.round(2).tolist(),
-        "mean": round(float(each.mean()), 2),
-        "interval_95": [round(float(end), 2) for end in interval],
+        **mean_with_interval(each, digits=2),
     }
 
 

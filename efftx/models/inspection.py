@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
+from efftx.models.decoding import parts_of, through_layers
 from efftx.models.encoder_decoder import EncoderDecoder
 from efftx.models.layers import OptionalKey, Tokens
 from efftx.models.residuals import branch_keys, plain_residual
@@ -70,6 +71,27 @@ def cross_attention_maps(
     return jax.lax.scan(step, model.embedding(target), model.decoder)[1]
 
 
+def chosen_units(
+    model: LanguageModel, tokens: Tokens
+) -> Integer[Array, "n_layers length n_blocks"]:
+    """Which unit of each block, 0 … N − 1, the controllers turn on at each position.
+
+    The masks are hard and without noise, as they are when the model generates. Any residual.
+
+    Raises ValueError for a model with dense feed-forward layers.
+    """
+    check_one_kind(model)
+
+    def read(branch, x, key, cache):
+        return branch.with_replay(x)
+
+    parts = parts_of(model)
+    nothing = (None,) * len(parts.branches)
+    units = through_layers(parts, read, parts.embedding(tokens), nothing, nothing)[1][-1]
+    require(units is not None, "this model has no controllers: its feed-forward layers are dense.")
+    return units
+
+
 def identity_like(values):
     """The identity matrix for every head, in the place of its (length, d_value) values."""
     n_heads, length, _ = values.shape
@@ -77,12 +99,16 @@ def identity_like(values):
 
 
 def check_plain(model: LanguageModel | EncoderDecoder) -> None:
-    require(
-        not isinstance(getattr(model, "blocks", None), tuple),
-        "looking inside needs blocks of one kind; this model's are a pattern of several.",
-    )
+    check_one_kind(model)
     require(
         model.residual is plain_residual,
         "looking inside follows the stream of plain_residual; "
         f"this model's residual is {getattr(model.residual, '__name__', model.residual)}.",
+    )
+
+
+def check_one_kind(model: LanguageModel | EncoderDecoder) -> None:
+    require(
+        not isinstance(getattr(model, "blocks", None), tuple),
+        "looking inside needs blocks of one kind; this model's are a pattern of several.",
     )

@@ -119,12 +119,16 @@ def init_sparse_feed_forward(
 
 def hardened(model: Tree) -> Tree:
     """The same parameters, with hard masks and no noise whatever the key."""
+    return with_masks(model, temperature=0.0, hard_probability=1.0)
 
-    def harden(part):
-        sparse = isinstance(part, SparseFeedForward)
-        return replace(part, temperature=0.0, hard_probability=1.0) if sparse else part
 
-    return jax.tree.map(harden, model, is_leaf=lambda part: isinstance(part, SparseFeedForward))
+def with_masks(model: Tree, **how: float) -> Tree:
+    """The same parameters in layers with another ``temperature`` or ``hard_probability``."""
+
+    def change(part):
+        return replace(part, **how) if isinstance(part, SparseFeedForward) else part
+
+    return jax.tree.map(change, model, is_leaf=lambda part: isinstance(part, SparseFeedForward))
 
 
 # Readout --------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from efftx.sparsity.feed_forward import (
     strongest_units,
     units_to_mask,
 )
+from efftx.sparsity.load import load_entropy, share_ever_on, sorted_loads, unit_loads
 from efftx.sparsity.loss import multiplicative_logits, multiplicative_logits_reference
 from efftx.sparsity.qkv import (
     convolution,
@@ -41,6 +42,7 @@ __all__ = [
     "convolution_step",
     "default_d_lowrank",
     "gathered_feed_forward",
+    "load_entropy",
     "masked_feed_forward",
     "multiplicative",
     "multiplicative_logits",
@@ -54,10 +56,13 @@ __all__ = [
     "n_sparse_qkv",
     "no_history",
     "permutation_factors",
+    "share_ever_on",
+    "sorted_loads",
     "sparse_feed_forward_reference",
     "sparse_qkv",
     "sparsity_mask",
     "strongest_units",
+    "unit_loads",
     "units_to_mask",
     "widened_d_ff",
 ]

@@ -3,10 +3,15 @@
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import jax
+import numpy as np
+from scipy.special import stdtrit
+
+from efftx.validation import require
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax")
 
@@ -50,3 +55,17 @@ def peak_rss_gib() -> float:
 
     bytes_each = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**30
+
+
+def mean_with_interval(values: Iterable[float | int], digits: int) -> dict:
+    """The mean of what several seeds gave, and its 95 % interval by Student's t, rounded.
+
+    For a difference between two kinds of run, pass the differences seed by seed: what a seed does
+    to both is then no part of the interval. Raises ValueError for fewer than two values.
+    """
+    values = np.array(list(values), float)
+    require(len(values) >= 2, f"an interval needs at least two values; got {len(values)}.")
+    mean, error = values.mean(), values.std(ddof=1) / len(values) ** 0.5
+    reach = stdtrit(len(values) - 1, 0.975) * error
+    ends = [round(float(end), digits) for end in (mean - reach, mean + reach)]
+    return {"mean": round(float(mean), digits), "interval_95": ends}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.inspection import attention_vectors
+from efftx.models.inspection import attention_vectors, chosen_units
 from efftx.models.layers import Sizes
 from efftx.models.parameters import named_parameters, with_parameters
 from efftx.models.pretrained import small_text_model
@@ -67,6 +67,13 @@ def test_looking_inside_a_model_whose_stream_runs_otherwise():
 
     with pytest.raises(ValueError, match="this model's residual is no_residual"):
         attention_vectors(replace(MODEL, residual=no_residual), np.zeros(5, int))
+
+
+def test_units_of_a_model_without_controllers():
+    with pytest.raises(ValueError, match="this model has no controllers"):
+        chosen_units(MODEL, np.zeros(5, int))
+    with pytest.raises(ValueError, match="looking inside needs blocks of one kind"):
+        chosen_units(replace(MODEL, blocks=(MODEL.blocks,) * 2), np.zeros(5, int))
 
 
 def test_a_pretrained_model_that_does_not_exist():

@@ -16,6 +16,7 @@ from efftx.sparsity import (
     n_blocks_of,
     permutation_factors,
     sparsity_mask,
+    unit_loads,
     widened_d_ff,
 )
 
@@ -163,3 +164,17 @@ def test_histories():
 def test_blocks_too_small_to_be_balanced():
     with pytest.raises(ValueError, match=r"has \d+ parameters, and a sparse one .* already [\d,]+"):
         widened_d_ff(4, 4, n_modules=1, n_units=64)
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        (np.zeros((0, 3), int), r"of shape \(length, n_blocks\); got int64\[0, 3\]"),
+        (np.zeros(3, int), r"got int64\[3\]"),
+        (np.zeros((2, 3)), r"units must be integers .* got float64\[2, 3\]"),
+        (np.full((2, 3), 4), r"units must lie in 0 … 3 \(N = 4\); got 4 … 4"),
+    ],
+)
+def test_units_that_loads_are_counted_of(units, message):
+    with pytest.raises(ValueError, match=message):
+        unit_loads(units, 4)

@@ -10,6 +10,7 @@ from efftx.training.batches import consecutive_windows, random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, evaluate
 from efftx.training.number_words import number_words
+from efftx.training.records import mean_with_interval
 from efftx.training.translation import (
     as_arrays,
     bleu,
@@ -182,3 +183,8 @@ def test_wmt14(tmp_path):
         wmt14(tmp_path, max_bytes=2)
     with pytest.raises(ValueError, match=r"there is no file .*newstest2014\.en"):
         wmt14(tmp_path)
+
+
+def test_an_interval_of_one_value():
+    with pytest.raises(ValueError, match="an interval needs at least two values; got 1"):
+        mean_with_interval([2.5], digits=2)

@@ -1,16 +1,20 @@
 """What can be seen inside a model is what the model computes with."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from efftx.models import inspection
+from efftx.models import inspection, sparse_layers
 from efftx.models.cross_attention import everywhere
 from efftx.models.encoder_decoder import encoder_decoder
 from efftx.models.layers import Sizes, blocked
+from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.models.terraformer import scaling_transformer, terraformer
 from efftx.models.transformer import LanguageModel, transformer
+from efftx.sparsity import sparsity_mask
 
 attention_maps, attention_vectors = map(
     jax.jit, (inspection.attention_maps, inspection.attention_vectors)
@@ -110,3 +114,39 @@ def test_maps_across_are_the_weights_that_the_model_uses():
     assert handed_out == [0, 1]
     np.testing.assert_allclose(logits, ACROSS(SOURCE, TOKENS, key_mask=MASK), atol=1e-4)
     assert cross.layer.attend is everywhere
+
+
+# Units -----------------------------------------------------------------------------------------
+
+SPARSE_SIZES = replace(SIZES, n_heads=4)  # without an output projection heads fill d_model
+SPARSE = {
+    "Scaling Transformer": partial(scaling_transformer, residual=plain_residual),
+    "its reversible kin": partial(scaling_transformer, residual=reversible_residual),
+    "Terraformer": terraformer,
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_units_are_those_that_the_model_turns_on(kind, monkeypatch):
+    """The masks that the model multiplies with have their ones at these units."""
+    model = SPARSE[kind](jax.random.key(0), SPARSE_SIZES, n_units=4)
+    units, masks = inspection.chosen_units(model, TOKENS), []
+
+    def spy(scores, *args, **how):
+        mask, units = sparsity_mask(scores, *args, **how)
+        masks.append(mask)
+        return mask, units
+
+    monkeypatch.setattr(sparse_layers, "sparsity_mask", spy)
+    with jax.disable_jit():  # so that the scan calls each layer's
+        model(TOKENS)
+    assert units.shape == (2, L, 6)
+    np.testing.assert_array_equal(units, np.argmax(masks, axis=-1))
+    assert len(np.unique(units)) == 4
+
+
+def test_units_under_jit_and_mapped_over_a_batch():
+    model = terraformer(jax.random.key(0), SPARSE_SIZES, n_units=4)
+    units = jax.jit(jax.vmap(inspection.chosen_units, (None, 0)))(model, TOKENS.reshape(3, -1))
+    first = inspection.chosen_units(model, TOKENS.reshape(3, -1)[0])
+    np.testing.assert_array_equal(units[0], first)

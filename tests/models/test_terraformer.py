@@ -12,13 +12,23 @@ from efftx.models.layers import Sizes
 from efftx.models.sparse_attention import init_sparse_lsh_attention
 from efftx.models.sparse_layers import hardened
 from efftx.models.sru import fading_sum, fading_sum_reference
-from efftx.models.terraformer import (
-    scaling_transformer,
-    terraformer,
+from efftx.models.terraformer import scaling_transformer, terraformer, terraformer_with_encoder
+from efftx.training.batches import random_windows
+from efftx.training.corpora import python_documentation
+from efftx.training.loop import train
+from efftx.training.losses import bits_per_byte
+from efftx.training.number_words import number_words
+from efftx.training.optimisers import adamw
+from efftx.training.translation import (
+    as_arrays,
+    bleu,
+    random_pairs,
+    translate,
+    translation_loss,
 )
 
 SIZES = Sizes(n_layers=2, d_model=16, d_ff=32, n_heads=4, d_head=4, max_len=40, vocab=30)
-SOURCE, TARGET = np.arange(11) % 7 + 3, np.arange(9) % 5 + 3
+SOURCE = np.arange(11) % 7 + 3
 HOW = {"n_units": 4}
 
 
@@ -67,3 +77,51 @@ def test_a_step_gives_what_the_whole_model_gives(kind):
     for position in range(4, len(SOURCE)):
         logits, state = one(model, state, SOURCE[position])
         np.testing.assert_allclose(logits, whole[position], atol=1e-4)
+
+
+# Learning -------------------------------------------------------------------------------------
+
+
+def test_it_learns_to_translate():
+    """By the hard masks, too, with which it translates."""
+    task = number_words(n_train=20, n_held_out=1)
+    arrays = as_arrays(task.vocabulary, task.train)
+    sizes = Sizes(
+        n_layers=1,
+        d_model=64,
+        d_ff=256,
+        n_heads=4,
+        d_head=16,
+        max_len=16,
+        vocab=len(task.vocabulary),
+    )
+    state = train(
+        terraformer_with_encoder(jax.random.key(0), sizes, n_units=8),
+        loss=translation_loss,
+        batch_at=lambda step: random_pairs(*arrays, seed=0, step=step, batch=16),
+        optimiser=adamw(250, peak=5e-3),
+        n_steps=250,
+        progress=False,
+    )
+    losses = np.asarray(state.losses)
+    assert losses[0] == pytest.approx(np.log(len(task.vocabulary)), abs=0.4)
+    assert losses[-10:].mean() < 0.3
+    sources, references = zip(*task.train, strict=True)
+    translations = translate(state.model, task.vocabulary, sources, max_len=14)
+    assert bleu(translations, references, task.vocabulary) > 80
+
+
+def test_it_learns_text():
+    text = python_documentation().train
+    sizes = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=64)
+    state = train(
+        terraformer(jax.random.key(0), sizes, n_units=8),
+        loss=bits_per_byte,
+        batch_at=lambda step: random_windows(text, seed=0, step=step, length=64, batch=16),
+        optimiser=adamw(150, peak=5e-3),
+        n_steps=150,
+        progress=False,
+    )
+    losses = np.asarray(state.losses)
+    assert losses[0] == pytest.approx(8, abs=0.3)  # knowing nothing costs 8 bits a byte
+    assert losses[-10:].mean() < 4
