@@ -175,8 +175,8 @@ def draw_leak(changes: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def draw_times(curves: dict[str, dict[int, float]]) -> Figure:
-    """One line for each named series, length → seconds; lines of one kind of name share a style."""
+def draw_times(curves: dict[str, dict[int, float]], *, ylabel: str = "seconds") -> Figure:
+    """One line for each named series, length → time; lines of one kind of name share a style."""
     figure, ax = new_figure(8, 4.2)
     styles = {"LSH": "-", "exact": "--"}
     markers = dict.fromkeys(styles, 0)
@@ -190,6 +190,6 @@ def draw_times(curves: dict[str, dict[int, float]]) -> Figure:
     lengths = sorted({length for seconds in curves.values() for length in seconds})
     ax.set_xticks(lengths, [f"{n // 1024}k" for n in lengths])
     ax.minorticks_off()
-    ax.set(xlabel="length (positions)", ylabel="seconds")
+    ax.set(xlabel="length (positions)", ylabel=ylabel)
     ax.legend(loc="upper left")
     return figure
