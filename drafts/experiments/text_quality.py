@@ -1,0 +1,271 @@
+"""What does hashing cost in quality? The same small model with nine kinds of attention, on text.
+
+    python experiments/text_quality.py
+
+A byte-level language model of Python source with full attention, with shared queries and keys, with
+LSH attention of 1, 2, 4 and 8 rounds, with local attention only, with local attention below and LSH
+attention above, and with none at all. All have as many parameters as the one with separate q, k and
+v, or a few less: what a kind saves is spent on a wider d_ff. All see the same bytes, each from
+several seeds, so what is reported is a mean with its 95 % interval, and the same of the differences
+from shared QK, seed by seed.
+
+Every model is trained from scratch, first on short windows and then on windows of the full length,
+for what stands near is learned first and more cheaply. Positions are rotary, which know no longest
+length, so nothing new has to be learned where the windows grow. Each model with shared QK is then
+also read with other numbers of rounds than those it was trained with.
+
+The models are small and see a megabyte or so; nothing here says what would be at the paper's size.
+
+About 45 minutes on one core. Interrupt it whenever you like: the same command goes on where it
+stopped. It writes text_quality.json into experiments/results after each seed from the second on.
+Its seconds are those of the clock, which runs on while other work has the processor.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from efftx.models.embedding import init_embedding
+from efftx.models.layers import Sizes, blocked, init_attention, init_feed_forward, shared
+from efftx.models.parameters import n_parameters
+from efftx.models.reformer import is_shared_qk, local, lsh, with_rounds
+from efftx.models.residuals import plain_residual
+from efftx.models.transformer import LanguageModel, language_model
+from efftx.training.batches import consecutive_windows, random_windows
+from efftx.training.checkpoints import folder_from_command_line
+from efftx.training.corpora import Corpus, standard_library
+from efftx.training.loop import TrainState, train
+from efftx.training.losses import bits_per_byte, mean_bits
+from efftx.training.optimisers import adamw
+from efftx.training.records import environment, mean_with_interval, peak_rss_gib
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "text_quality"
+RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+
+SIZES = Sizes(n_layers=2, d_model=64, d_ff=192, n_heads=2, d_head=32, max_len=2048)  # of "full"
+CHUNK_LEN = 64
+SEEDS = range(3)
+N_STEPS = 600
+PEAK_RATE = 5e-3
+WINDOWS = {0: (8, 128), 500: (1, SIZES.max_len)}  # from this step on, (batch, length)
+N_EVALUATED = 32  # windows of the full length, from all over the held-out text
+# Is hashing as good as full attention? Do the layers of LSH attention matter?
+QUESTIONS = [("lsh_8", "full"), ("lsh_4", "off"), ("local_then_lsh_4", "local")]
+READ_WITH = {"1": 1, "2": 2, "4": 4, "8": 8, "exact": None}  # rounds
+CONFIG = {
+    "sizes_of_full": asdict(SIZES),
+    "chunk_len": CHUNK_LEN,
+    "positions": "rotary",
+    "n_steps": N_STEPS,
+    "peak_rate": PEAK_RATE,
+    "windows": {str(step): list(shape) for step, shape in WINDOWS.items()},
+}
+
+
+# Models ---------------------------------------------------------------------------------------
+
+exact = partial(init_attention, n_projections=3, attend=blocked, rotary=True)
+exact_shared = partial(init_attention, n_projections=2, attend=shared, rotary=True)
+near = local(chunk_len=CHUNK_LEN, rotary=True)
+
+
+def hashed(n_hashes: int) -> Callable:
+    return lsh(n_hashes=n_hashes, chunk_len=CHUNK_LEN, rotary=True)
+
+
+def nothing(key, sizes: Sizes) -> Callable:
+    """Attention switched off: positions do not exchange anything."""
+    return Partial(add_nothing)
+
+
+def add_nothing(x, key=None, extra=None):
+    return jnp.zeros_like(x)
+
+
+ATTENTION = {
+    "full": exact,
+    "shared_qk": exact_shared,
+    "lsh_8": hashed(8),
+    "lsh_4": hashed(4),
+    "lsh_2": hashed(2),
+    "lsh_1": hashed(1),
+    "local": near,
+    "local_then_lsh_4": (near, hashed(4)),
+    "off": nothing,
+}
+
+
+def build(key, name: str, d_ff: int) -> LanguageModel:
+    embedding = partial(init_embedding, positions="none")
+    parts = ATTENTION[name], init_feed_forward, plain_residual, embedding
+    return language_model(key, replace(SIZES, d_ff=d_ff), *parts)
+
+
+@cache
+def count(name: str, d_ff: int) -> int:
+    return n_parameters(jax.eval_shape(partial(build, name=name, d_ff=d_ff), jax.random.key(0)))
+
+
+@cache
+def width(name: str) -> int:
+    """The widest d_ff with which it has no more parameters than full attention."""
+    room = count("full", SIZES.d_ff) - count(name, 1)
+    return 1 + room // (count(name, 2) - count(name, 1))
+
+
+# Running --------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    folder, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), standard_library()
+    runs = []
+    for seed in SEEDS:
+        runs += [run(name, seed, corpus, folder) for name in ATTENTION]
+        if seed > SEEDS[0]:
+            RESULTS.write_text(json.dumps(record(corpus, runs), indent=2) + "\n")
+    print(json.dumps(record(corpus, runs)["variants"], indent=2))
+
+
+def run(name: str, seed: int, corpus: Corpus, folder: Path) -> dict:
+    """Train and read one model, or what the folder keeps of that."""
+    print(name, "seed", seed, flush=True)
+    checkpoint, kept = (folder / f"{NAME}.{name}.{seed}.{end}" for end in ("npz", "json"))
+    state = train_one(name, seed, corpus, checkpoint)
+    if not kept.exists() or kept.stat().st_mtime < checkpoint.stat().st_mtime:
+        kept.write_text(json.dumps(measure(state, name, seed, corpus)))
+    result = json.loads(kept.read_text())
+    print(json.dumps(result), flush=True)
+    return result
+
+
+def train_one(name: str, seed: int, corpus: Corpus, checkpoint: Path) -> TrainState:
+    return train(
+        build(jax.random.key(seed), name, width(name)),
+        loss=bits_per_byte,
+        batch_at=partial(batch_at, corpus.train, seed),
+        optimiser=optimiser(),
+        n_steps=N_STEPS,
+        seed=seed,
+        checkpoint=checkpoint,
+        config={**CONFIG, "attention": name, "corpus": corpus.sha256},
+    )
+
+
+@cache  # one object for all seeds, so that a kind's step is compiled once
+def optimiser():
+    return adamw(N_STEPS, peak=PEAK_RATE)
+
+
+def batch_at(text: np.ndarray, seed: int, step: int) -> np.ndarray:
+    batch, length = windows_at(step)
+    return random_windows(text, seed=seed, step=step, length=length, batch=batch)
+
+
+def windows_at(step: int) -> tuple[int, int]:
+    return WINDOWS[max(start for start in WINDOWS if start <= step)]
+
+
+# Measuring ------------------------------------------------------------------------------------
+
+
+def measure(state: TrainState, name: str, seed: int, corpus: Corpus) -> dict:
+    windows, losses = held_out_windows(corpus), np.asarray(state.losses)
+    return {
+        "attention": name,
+        "seed": seed,
+        "seconds": round(float(state.seconds), 1),
+        "bits_per_byte": held_out_bits(state.model, windows, seed),
+        "read_with": read_with(state.model, windows, seed) if shares_qk(state.model) else None,
+        "training_curve": [round(float(x), 3) for x in losses.reshape(-1, 20).mean(axis=1)],
+    }
+
+
+def shares_qk(model: LanguageModel) -> bool:
+    """So that exact attention and hashing are two ways to compute the same."""
+    layers = jax.tree.leaves(model, is_leaf=is_shared_qk)
+    return any(map(is_shared_qk, layers))
+
+
+def read_with(model: LanguageModel, windows: np.ndarray, seed: int) -> dict:
+    """The same parameters with each number of rounds, and exactly."""
+    return {
+        rounds: held_out_bits(with_rounds(model, n, chunk_len=CHUNK_LEN), windows, seed)
+        for rounds, n in READ_WITH.items()
+    }
+
+
+def held_out_windows(corpus: Corpus) -> np.ndarray:
+    """(n, 1, length + 1) bytes, evenly from all over the held-out text."""
+    windows = consecutive_windows(corpus.held_out, length=SIZES.max_len, batch=1)
+    return windows[np.linspace(0, len(windows) - 1, N_EVALUATED).astype(int)]
+
+
+def held_out_bits(model: LanguageModel, windows: np.ndarray, seed: int) -> float:
+    """Every window is hashed by rotations of its own."""
+    keys = jax.random.split(jax.random.key(seed), len(windows))
+    bits = [float(mean_bits(model, *each)) for each in zip(windows, keys, strict=True)]
+    return round(float(np.mean(bits)), 4)
+
+
+# Reporting ------------------------------------------------------------------------------------
+
+
+def record(corpus: Corpus, runs: list[dict]) -> dict:
+    return {
+        "experiment": NAME,
+        **environment(),
+        "peak_rss_gib": round(peak_rss_gib(), 2),
+        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        "L": SIZES.max_len,
+        "seeds": sorted({run["seed"] for run in runs}),
+        "config": CONFIG,
+        "corpus": {
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "bytes_trained_on": sum(math.prod(windows_at(step)) for step in range(N_STEPS)),
+            "bytes_evaluated": N_EVALUATED * SIZES.max_len,
+        },
+        "variants": {name: compare(name, runs) for name in ATTENTION},
+        "answers": {f"{a} less {b}": less(a, b, runs) for a, b in QUESTIONS},
+        "runs": runs,
+    }
+
+
+def compare(name: str, runs: list[dict]) -> dict:
+    """A variant's size and its bits per byte, as trained, against shared QK, with other rounds."""
+    readings = [run["read_with"] for run in runs if run["attention"] == name]
+    return {
+        "n_parameters": count(name, width(name)),
+        "d_ff": width(name),
+        "bits_per_byte": summary(held_out(name, runs)),
+        "less_shared_qk": less(name, "shared_qk", runs),
+        "read_with": readings[0]
+        and {rounds: summary([each[rounds] for each in readings]) for rounds in READ_WITH},
+    }
+
+
+def less(one: str, other: str, runs: list[dict]) -> dict:
+    """How much more bits per byte the one needs than the other, seed by seed."""
+    return summary(held_out(one, runs) - held_out(other, runs))
+
+
+def held_out(name: str, runs: list[dict]) -> np.ndarray:
+    return np.array([run["bits_per_byte"] for run in runs if run["attention"] == name])
+
+
+def summary(by_seed) -> dict:
+    by_seed = np.round(by_seed, 4)
+    return {"by_seed": by_seed.tolist(), **mean_with_interval(by_seed, digits=4)}
+
+
+if __name__ == "__main__":
+    main()
