@@ -110,17 +110,26 @@ class Heads:
         return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])  # values stay
 
     def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
-        return times(jnp.moveaxis(heads, 0, 1), self.w_out)
+        if is_stored_otherwise(self.w_out):
+            return self.w_out.of(jnp.moveaxis(heads, 0, 1))
+        return jnp.einsum("hld,hdm->lm", heads, self.w_out)
 
 
 def project(x, w):
     """The vectors of every head, for each of the projections that stand along w's second axis."""
-    return jnp.moveaxis(times(x, w), 0, 2)
+    if is_stored_otherwise(w):
+        return jnp.moveaxis(w.of(x), 0, 2)
+    return jnp.einsum("lm,mphd->phld", x, w)
 
 
 def times(x, w):
-    """x (length, *in) with w (*in, *out), an array or one stored otherwise, as in eight bits."""
-    return w.of(x) if hasattr(w, "of") else jnp.tensordot(x, w, x.ndim - 1)
+    """x (length, *in) with w (*in, *out), an array or one stored otherwise."""
+    return w.of(x) if is_stored_otherwise(w) else jnp.tensordot(x, w, x.ndim - 1)
+
+
+def is_stored_otherwise(w) -> bool:
+    """Whether w is no array, but has a method ``of(x)`` that multiplies: as in eight bits."""
+    return hasattr(w, "of")
 
 
 @register_dataclass
