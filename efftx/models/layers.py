@@ -110,15 +110,16 @@ class Heads:
         return jnp.concatenate([rotate(vectors[:-1], start), vectors[-1:]])  # values stay
 
     def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
-        if is_stored_otherwise(self.w_out):
-            return self.w_out.of(jnp.moveaxis(heads, 0, 1))
+        if heads.shape[1] == 1 or is_stored_otherwise(self.w_out):
+            return times(jnp.moveaxis(heads, 0, 1), self.w_out)
         return jnp.einsum("hld,hdm->lm", heads, self.w_out)
 
 
 def project(x, w):
     """The vectors of every head, for each of the projections that stand along w's second axis."""
-    if is_stored_otherwise(w):
-        return jnp.moveaxis(w.of(x), 0, 2)
+    # An einsum turns w round first, which is cheap beside many positions but not beside one.
+    if len(x) == 1 or is_stored_otherwise(w):
+        return jnp.moveaxis(times(x, w), 0, 2)
     return jnp.einsum("lm,mphd->phld", x, w)
 
 
