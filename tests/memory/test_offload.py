@@ -44,7 +44,7 @@ def layer(params, x):
     return x + jax.nn.relu(x @ params["w1"]) @ params["w2"] + params["b"]
 
 
-def assert_close(ours, theirs, tolerance=1e-6):
+def assert_close(ours, theirs, tolerance=1e-5):  # sums in another order, on any processor
     def compare(a, b):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 

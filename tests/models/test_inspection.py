@@ -134,12 +134,12 @@ def test_units_are_those_that_the_model_turns_on(kind, monkeypatch):
 
     def spy(scores, *args, **how):
         mask, units = sparsity_mask(scores, *args, **how)
-        masks.append(mask)
+        jax.debug.callback(masks.append, mask, ordered=True)  # each layer's, from within the scan
         return mask, units
 
     monkeypatch.setattr(sparse_layers, "sparsity_mask", spy)
-    with jax.disable_jit():  # so that the scan calls each layer's
-        model(TOKENS)
+    model(TOKENS)
+    jax.effects_barrier()
     assert units.shape == (2, L, 6)
     np.testing.assert_array_equal(units, np.argmax(masks, axis=-1))
     assert len(np.unique(units)) == 4
