@@ -15,6 +15,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker, summary
 from efftx.models.by_layer import by_layer, bytes_read, weights_read
@@ -32,7 +33,7 @@ from efftx.training.records import peak_rss_gib
 
 SEED = 0
 CONTEXT = 64  # positions in the caches, of which half are read when a run begins
-N_TOKENS = 16  # of a run
+N_TOKENS = 32  # of a run: until the caches are full
 N_TURNS = 7
 DEPTHS, N_TOKENS_BIG = (1, 2, 3), 8  # of the big size
 N_LAYERS_WHOLE, N_TURNS_WHOLE = 29, 5
@@ -101,7 +102,10 @@ def random_memory(n: int, dtype=np.float32) -> np.ndarray:
     and quick to make.
     """
     rng, period = np.random.default_rng(SEED), 1 << 22
-    memory = np.frombuffer(mmap.mmap(-1, n * np.dtype(dtype).itemsize), dtype)
+    pages = mmap.mmap(-1, n * np.dtype(dtype).itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # on Linux, where numpy does it for its large arrays
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    memory = np.frombuffer(pages, dtype)
     once = 0.02 * rng.standard_normal(period, np.float32)
     if dtype == np.int8:
         once = rng.integers(-127, 128, period, np.int8)
@@ -152,11 +156,16 @@ def empty_state(model) -> State:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-@partial(jax.jit, donate_argnames="state")
-def likeliest(model, state: State, token):
-    """The token that follows, and the state to go on from."""
-    logits, state = step(model, state, token)
-    return jnp.argmax(logits).astype(jnp.int32), state
+@partial(jax.jit, static_argnames="n_tokens", donate_argnames="state")
+def likeliest(model, state: State, *, n_tokens: int):
+    """So many tokens, each the likeliest after those before it, and the state after them."""
+
+    def write(_, token_and_state):
+        token, state = token_and_state
+        logits, state = step(model, state, token)
+        return jnp.argmax(logits).astype(jnp.int32), state
+
+    return lax.fori_loop(0, n_tokens, write, (jnp.int32(0), state))
 
 
 def tokens_of(model, n_tokens: int = N_TOKENS) -> Callable:
@@ -165,10 +174,9 @@ def tokens_of(model, n_tokens: int = N_TOKENS) -> Callable:
 
     def run() -> float:
         nonlocal state
-        token, state = jnp.int32(0), replace(state, position=jnp.int32(CONTEXT // 2))
+        state = replace(state, position=jnp.int32(CONTEXT // 2))
         started = time.perf_counter()
-        for _ in range(n_tokens):
-            token, state = likeliest(model, state, token)
+        token, state = likeliest(model, state, n_tokens=n_tokens)
         token.block_until_ready()
         return (time.perf_counter() - started) / n_tokens
 

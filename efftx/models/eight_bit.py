@@ -26,6 +26,7 @@ from efftx.models.layers import Attention, FeedForward, Parameter, Readout, Stre
 from efftx.models.parameters import Tree
 from efftx.models.sparse_layers import SparseFeedForward
 from efftx.sparsity import strongest_units
+from efftx.sparsity.feed_forward import chosen
 from efftx.validation import require
 
 # Dense ----------------------------------------------------------------------------------------
@@ -44,7 +45,10 @@ class EightBitMatrix:
         """x W, one position after the other."""
 
         def of_one(x):  # one loop for all three: no code's float32 is stored
-            return (self.codes.astype(jnp.float32) * x).sum(-1) * self.scale
+            # Behind the barrier codes belong to this x. Else a loop over tokens, as of `generate`,
+            # would turn all of the model into float32 once, before it begins.
+            codes, x = lax.optimization_barrier((self.codes, x))
+            return (codes.astype(jnp.float32) * x).sum(-1) * self.scale
 
         y = lax.map(of_one, x.reshape(len(x), -1).astype(jnp.float32))
         return y.reshape(len(x), *self.out).astype(x.dtype)
@@ -71,14 +75,12 @@ class EightBitRows:
     words: Parameter  # (n_blocks, N, d_model / 4) int32
     scale: Parameter  # (n_blocks, N)
 
-    def rows(self, rows: Integer[Array, "n"]) -> tuple[Float[Array, "n d_model"], Array]:
-        """Some units' codes, counted through all blocks, as float32, and their scales."""
-        words = self.words.reshape(-1, self.words.shape[-1])
-        chosen = words.at[rows].get(mode="promise_in_bounds", unique_indices=True)
+    def chosen(self, units: Integer[Array, "n_blocks"]) -> tuple[Float[Array, "n d_model"], Array]:
+        """The codes of one unit of each block, as float32, and their scales."""
+        words = chosen(self.words, units)
         # Without a barrier each word would be gathered four times, once for each of its codes.
-        codes = lax.bitcast_convert_type(lax.optimization_barrier(chosen), jnp.int8)
-        scale = self.scale.reshape(-1).at[rows].get(mode="promise_in_bounds")
-        return codes.reshape(len(rows), -1).astype(jnp.float32), scale
+        codes = lax.bitcast_convert_type(lax.optimization_barrier(words), jnp.int8)
+        return codes.reshape(len(units), -1).astype(jnp.float32), chosen(self.scale, units)
 
 
 def as_rows(w: Array) -> EightBitRows:
@@ -102,10 +104,8 @@ class EightBitSparseFeedForward(SparseFeedForward):
         return self.with_replay(x)[0]
 
     def of_one(self, x: Float[Array, "d_model"], units: Integer[Array, "n_blocks"]):
-        n_blocks, n_units = self.b1.shape
-        rows = jnp.arange(n_blocks) * n_units + units
-        (w1, scale1), (w2, scale2) = self.w1.rows(rows), self.w2.rows(rows)
-        hidden = jax.nn.relu(w1 @ x * scale1 + self.b1.reshape(-1)[rows])
+        (w1, scale1), (w2, scale2) = self.w1.chosen(units), self.w2.chosen(units)
+        hidden = jax.nn.relu(w1 @ x * scale1 + chosen(self.b1, units))
         return (hidden * scale2) @ w2 + self.b2
 
 

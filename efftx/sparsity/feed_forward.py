@@ -74,7 +74,11 @@ def controller_scores(
 
 def strongest_units(scores: Scores) -> Units:
     """In each block the unit with the highest score, 0 … N − 1, in the narrowest integer type."""
-    return jnp.argmax(scores, axis=-1).astype(np.min_scalar_type(scores.shape[-1] - 1))
+    # An argmax that is twice as fast on a CPU: XLA compares numbers many at once, pairs with their
+    # places one by one.
+    highest, last = scores.max(axis=-1, keepdims=True), scores.shape[-1] - 1
+    units = jnp.where(scores == highest, jnp.arange(last + 1), last).min(axis=-1)
+    return units.astype(np.min_scalar_type(last))
 
 
 def units_to_mask(units: Units, n_units: int) -> Scores:
@@ -169,21 +173,19 @@ def gathered_feed_forward(
     """
     check_weights(x, w1, b1, w2, b2)
     check_units(units, (len(x), *b1.shape))
-    n_blocks, n_units = b1.shape
-    rows = jnp.arange(n_blocks) * n_units + units
 
     def of_position(position):
-        x, rows = position
-        hidden = jax.nn.relu(rows_of(w1, rows) @ x + rows_of(b1[..., None], rows)[:, 0])
-        return hidden @ rows_of(w2, rows) + b2
+        x, units = position
+        hidden = jax.nn.relu(chosen(w1, units) @ x + chosen(b1, units))
+        return hidden @ chosen(w2, units) + b2
 
-    return lax.map(of_position, (x, rows))
+    return lax.map(of_position, (x, units))
 
 
-def rows_of(per_unit, rows: Integer[Array, "n_blocks"]):
-    """The rows of some units, counted through all blocks."""
-    flat = per_unit.reshape(-1, per_unit.shape[-1])
-    return flat.at[rows].get(mode="promise_in_bounds", unique_indices=True)
+def chosen(per_unit, units: Integer[Array, "n_blocks"]):
+    """What belongs to one unit of each block."""
+    blocks = jnp.arange(len(units))
+    return per_unit.at[blocks, units].get(mode="promise_in_bounds", unique_indices=True)
 
 
 def sparse_feed_forward_reference(
