@@ -64,7 +64,7 @@ def main() -> None:
         state = train_kind(kind, corpus, checkpoints / f"{NAME}.{kind}.npz")
         models[kind] = state.model
         results[kind] = measure(state, corpus)
-    pretrained.write(pretrained.FILE, models, SIZES, held_out_file(EXAMPLE))
+    pretrained.write(pretrained.FILE, models, SIZES, example_text=held_out_file(EXAMPLE))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record(corpus, results), indent=2) + "\n")
     print(json.dumps(results, indent=2))

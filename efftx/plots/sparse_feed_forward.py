@@ -174,7 +174,7 @@ def draw_cost(n_units: int, *, d_model: int, d_ff: int, seconds: dict[int, float
     read.bar([0, 1], of_units, color=BLUE, label="units")
     read.bar([0, 1], of_controller, bottom=of_units, color=ORANGE, label="controller")
     for place, total in enumerate(of_units + of_controller):
-        read.text(place, 1.02 * total, f"{total:.3g}", ha="center")
+        read.text(place, total + 0.02 * of_units[0], f"{total:.3g}", ha="center")
     read.set_xticks([0, 1], ["dense", f"N = {n_units}"])
     read.set(title="MiB read", ylim=(0, 1.4 * of_units[0]))
     read.legend(loc="upper right")

@@ -1,4 +1,4 @@
-"""The pictures of chapter 11: weights that a token reads, what D and E make, what a kernel sees."""
+"""The pictures of chapter 11: what a token reads, what D and E make, what a kernel sees, losses."""
 
 import math
 
@@ -14,6 +14,7 @@ from efftx.sparsity import n_dense_attention, n_multiplicative, n_sparse_qkv, pe
 BYTES = 4  # of a float32 number
 CONTENTS = ("random D and E", "a permutation", "the best fit of a random matrix")
 SEED = 11  # of the widget's matrices
+LINES = ("-", "--", ":")
 
 
 # What a token reads
@@ -165,6 +166,39 @@ def show_modules(n_modules: int, content: str, *, d_model: int) -> None:
 
 def _counted(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+# How they learn
+
+
+def draw_learning(
+    losses: dict[str, np.ndarray], held_out: dict[str, float], *, window: int
+) -> Figure:
+    """Left: each model's training loss, without its steep beginning; right: held-out text."""
+    figure, (left, right) = new_figure(9, 3.2, ncols=2, width_ratios=[2, 1])
+    rows = np.arange(len(held_out))
+    for row, ((name, values), style) in enumerate(zip(losses.items(), LINES, strict=False)):
+        means = np.convolve(values, np.full(window, 1 / window), "valid")
+        steps = np.arange(window, len(values) + 1)
+        late = steps >= 2 * window
+        (line,) = left.plot(steps[late], means[late], style, label=name)
+        right.plot(held_out[name], row, MARKERS[row], color=line.get_color(), markersize=9)
+        right.annotate(
+            f"{held_out[name]:.2f}",
+            (held_out[name], row),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+    left.set(xlabel="step", ylabel="bits per byte", title=f"training, mean of {window} steps")
+    left.legend()
+    right.set_yticks(rows, list(held_out))
+    right.set_ylim(len(held_out) - 0.5, -0.7)
+    right.margins(x=0.25)
+    right.locator_params(axis="x", nbins=4)
+    right.set(xlabel="bits per byte", title="held-out text")
+    return figure
 
 
 # What a kernel sees

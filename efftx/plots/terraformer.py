@@ -14,13 +14,13 @@ BYTES = 4  # of a float32 number
 PARTS = ("attention", "feed-forward", "controller", "readout")
 PART_COLOURS = dict(zip(PARTS, BUCKET_COLOURS, strict=False))
 
-# What the widget can be set to: layers, d_model, d_ff of the dense model, N, S.
+# What the widget can be set to: layers, d_model, d_ff of the dense model, N, S, vocabulary.
 MODELS = {
-    "slice: 4 × 512": (4, 512, 2048, 64, 8),
-    "medium: 24 × 1,024": (24, 1024, 4096, 64, 16),
-    "big: 29 × 4,096": (29, 4096, 32_768, 128, 32),
+    "slice: 3 × 512": (3, 512, 2048, 64, 8, 2000),
+    "medium: 24 × 1,024": (24, 1024, 4096, 64, 16, 32_000),
+    "big: 29 × 4,096": (29, 4096, 32_768, 128, 32, 32_000),
 }
-VOCAB, READOUT_MODULES = 32_000, 4
+READOUT_MODULES = 4
 
 
 # The source before the target -----------------------------------------------------------------
@@ -65,14 +65,14 @@ def weights_read(
     With sparse QKV the feed-forward layers are wider by 2·d_model, so that there are about as many
     parameters as before.
     """
-    n_layers, d_model, d_ff, n_units, n_modules = MODELS[model]
+    n_layers, d_model, d_ff, n_units, n_modules, vocab = MODELS[model]
     d_ff += 2 * d_model if sparse_qkv else 0
     d_lowrank = default_d_lowrank(d_model, n_units)
     attention = n_sparse_qkv(d_model, n_modules) if sparse_qkv else 4 * d_model**2
     readout = (
-        n_multiplicative(d_model, READOUT_MODULES, VOCAB // READOUT_MODULES)
+        n_multiplicative(d_model, READOUT_MODULES, vocab // READOUT_MODULES)
         if sparse_readout
-        else d_model * VOCAB
+        else d_model * vocab
     )
     return {
         "attention": n_layers * attention,
@@ -147,17 +147,21 @@ def draw_bytes_against_time(measured: dict[str, tuple], gb_per_second: float | i
 
 
 def draw_speedups(tables: dict[str, dict[str, float | int]]) -> Figure:
-    """Bars: how many times faster than dense, for each source of figures and each technique."""
+    """Bars: how many times faster than dense, for each source of figures and each technique.
+
+    They begin at 1, so what is slower than dense hangs down.
+    """
     figure, ax = new_figure(9, 3.4)
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     width = 0.8 / len(tables)
     for i, (source, table) in enumerate(tables.items()):
         x = np.arange(len(names)) + (i - (len(tables) - 1) / 2) * width
-        heights = [table.get(name, np.nan) for name in names]
-        bars = ax.bar(x, heights, width, label=source)
-        ax.bar_label(bars, [_times(height) for height in heights], fontsize=8, padding=2)
+        heights = np.array([table.get(name, np.nan) for name in names])
+        bars = ax.bar(x, heights - 1, width, bottom=1, label=source)
+        ax.bar_label(bars, [_times(height) for height in heights], fontsize=7.5, padding=2)
     ax.set_yscale("log")
-    ax.set_ylim(0.8, 1.8 * max(max(table.values()) for table in tables.values()))
+    speedups = [1, *(height for table in tables.values() for height in table.values())]
+    ax.set_ylim(0.75 * min(speedups), 1.8 * max(speedups))
     _plain_numbers(ax.yaxis)
     ax.axhline(1, color=INK, linewidth=0.8)
     ax.set_xticks(range(len(names)), names)

@@ -120,6 +120,24 @@ def test_the_widget_shows_a_figure(monkeypatch):
     assert "<img src=" in pages[0].data
 
 
+# How they learn
+
+
+def test_losses_are_means_without_the_steep_beginning():
+    losses = {"dense": np.arange(10.0), "sparse": np.ones(10)}
+    figure = pictures.draw_learning(losses, {"dense": 3.25, "sparse": 3.5}, window=2)
+    left, right = figure.axes
+    dense, sparse = left.lines
+    assert dense.get_xdata().tolist() == [4, 5, 6, 7, 8, 9, 10]
+    np.testing.assert_allclose(dense.get_ydata(), [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5])
+    np.testing.assert_allclose(sparse.get_ydata(), 1)
+    assert [(x, y) for line in right.lines for x, y in line.get_xydata()] == [(3.25, 0), (3.5, 1)]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["dense", "sparse"]
+    assert [text.get_text() for text in right.texts] == ["3.25", "3.50"]
+    for line, point in zip(left.lines, right.lines, strict=True):
+        assert line.get_color() == point.get_color()
+
+
 # What a kernel sees
 
 

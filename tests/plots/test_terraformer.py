@@ -89,6 +89,14 @@ def test_speedups_stand_over_their_bars():
     assert labels == ["1.72×", "2.62×", "", "7.5×"]
 
 
+def test_what_is_slower_than_dense_hangs_down():
+    ax = pictures.draw_speedups({"here": {"+QKV": 0.8, "both": 4.0}}).axes[0]
+    slower, faster = ((bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches)
+    assert slower == pytest.approx((1, 0.8))
+    assert faster == pytest.approx((1, 4))
+    assert ax.get_ylim()[0] < 0.8
+
+
 def test_savings_are_stacked_beside_what_both_save():
     table = {"paper": {"+FF": 40.0, "+QKV": 5.0, "both": 60.0}}
     ff, qkv, both = pictures.draw_savings(table).axes[0].patches

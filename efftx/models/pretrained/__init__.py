@@ -1,7 +1,8 @@
-"""Two small models that were trained for the course, and a text that they never saw.
+"""Small models that were trained for the course, and a text that they never saw.
 
-Chapters look at the vectors, attention maps and buckets of these models, so that what they show is
-real. ``experiments/small_text_model.py`` trained them and wrote the file beside this module.
+Chapters look at the vectors, attention maps, buckets and units of these models, so that what they
+show is real. ``experiments/small_text_model.py`` trained two of them and
+``experiments/sparse_quality.py`` a Terraformer; they wrote the files beside this module.
 """
 
 import json
@@ -14,12 +15,15 @@ import jax
 import numpy as np
 
 from efftx.models.layers import Sizes
-from efftx.models.parameters import named_parameters, with_parameters
+from efftx.models.parameters import Tree, named_parameters, with_parameters
+from efftx.models.terraformer import terraformer
 from efftx.models.transformer import LanguageModel, transformer
 from efftx.validation import check_choice
 
 FILE = files(__package__) / "small_text_model.npz"
 KINDS = ("shared_qk", "plain")
+TERRAFORMER = files(__package__) / "small_terraformer.npz"
+TERRAFORMER_PARTS = {"n_units": 16, "d_lowrank": 8, "sru": 16, "readout_modules": 4}
 
 
 def small_text_model(kind: str = "shared_qk") -> LanguageModel:
@@ -28,36 +32,57 @@ def small_text_model(kind: str = "shared_qk") -> LanguageModel:
     Raises ValueError if there is no such kind.
     """
     check_choice("kind", kind, KINDS)
-    sizes, key = small_text_sizes(), jax.random.key(0)
+    key, sizes = jax.random.key(0), small_text_sizes()
     shapes = jax.eval_shape(lambda: transformer(key, sizes, shared_qk=kind == "shared_qk"))
-    arrays = {name: contents()[f"{kind}.{name}"] for name in named_parameters(shapes)}
-    return with_parameters(shapes, arrays)
+    return loaded(shapes, FILE, kind)
+
+
+def small_terraformer() -> LanguageModel:
+    """A byte-level Terraformer of Python source: one in 16 of its units is on.
+
+    For texts of at most `small_terraformer_sizes`'s max_len bytes, generated ones included.
+    """
+    key, sizes = jax.random.key(0), small_terraformer_sizes()
+    shapes = jax.eval_shape(lambda: terraformer(key, sizes, **TERRAFORMER_PARTS))
+    return loaded(shapes, TERRAFORMER, "terraformer")
 
 
 def small_text_sizes() -> Sizes:
-    """The sizes of both models."""
-    return Sizes(**json.loads(str(contents()["sizes"])))
+    """The sizes of both kinds of `small_text_model`."""
+    return sizes_in(FILE)
+
+
+def small_terraformer_sizes() -> Sizes:
+    return sizes_in(TERRAFORMER)
 
 
 def example_text() -> np.ndarray:
     """Bytes (uint8) of Python source that was held out in training."""
-    return contents()["example_text"].copy()
+    return contents(FILE)["example_text"].copy()
+
+
+def loaded(shapes: Tree, file: Path, kind: str) -> Tree:
+    arrays = {name: contents(file)[f"{kind}.{name}"] for name in named_parameters(shapes)}
+    return with_parameters(shapes, arrays)
+
+
+def sizes_in(file: Path) -> Sizes:
+    return Sizes(**json.loads(str(contents(file)["sizes"])))
 
 
 @cache
-def contents() -> Mapping[str, np.ndarray]:
-    with FILE.open("rb") as file, np.load(file) as arrays:
+def contents(file: Path) -> Mapping[str, np.ndarray]:
+    with file.open("rb") as opened, np.load(opened) as arrays:
         return dict(arrays)
 
 
 def write(
-    path: Path, models: Mapping[str, LanguageModel], sizes: Sizes, example_text: np.ndarray
+    path: Path, models: Mapping[str, LanguageModel], sizes: Sizes, **texts: np.ndarray
 ) -> None:
-    """Write the file that the functions above read; float16 halves it and costs no quality."""
+    """Write a file that the functions above read; float16 halves it and costs no quality."""
     arrays = {
         f"{kind}.{name}": np.asarray(array, np.float16)
         for kind, model in models.items()
         for name, array in named_parameters(model).items()
     }
-    sizes_as_text = json.dumps(vars(sizes))
-    np.savez_compressed(path, sizes=sizes_as_text, example_text=example_text, **arrays)
+    np.savez_compressed(path, sizes=json.dumps(vars(sizes)), **texts, **arrays)

@@ -37,8 +37,7 @@ def test_the_terraformers_controllers_choose_by_what_they_read():
 def test_the_terraformer_writes():
     prompt = np.frombuffer(b"def __init__(sel", np.uint8)
     model = pretrained.small_terraformer()
-    text = generate(model, prompt, 2, jax.random.key(0), temperature=0)
-    assert as_text(text) == "f,"
+    assert as_text(generate(model, prompt, 1, jax.random.key(0), temperature=0)) == "f"
 
 
 def test_the_terraformers_file_is_small_enough_to_ship():
