@@ -153,12 +153,12 @@ def draw_speedups(tables: dict[str, dict[str, float | int]]) -> Figure:
     """
     figure, ax = new_figure(9, 3.4)
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    width = 0.8 / len(tables)
+    width = 0.88 / len(tables)
     for i, (source, table) in enumerate(tables.items()):
         x = np.arange(len(names)) + (i - (len(tables) - 1) / 2) * width
         heights = np.array([table.get(name, np.nan) for name in names])
         bars = ax.bar(x, heights - 1, width, bottom=1, label=source)
-        ax.bar_label(bars, [_times(height) for height in heights], fontsize=7.5, padding=2)
+        ax.bar_label(bars, [_times(height) for height in heights], fontsize=7, padding=2)
     ax.set_yscale("log")
     speedups = [1, *(height for table in tables.values() for height in table.values())]
     ax.set_ylim(0.75 * min(speedups), 1.8 * max(speedups))
