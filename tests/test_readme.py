@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from efftx.results import recorded
+
 ROOT = Path(__file__).resolve().parent.parent
 README, CONTRIBUTING = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
@@ -65,6 +67,50 @@ def test_paths_that_are_named_exist(page):
 def test_the_picture_is_light():
     (picture,) = re.findall(r'<img src="([^"]+)"', README)
     assert (ROOT / picture).stat().st_size <= 150_000
+
+
+def test_what_was_measured_is_what_the_results_say():
+    attention, decoding, quality, sparse, bleu = (
+        recorded(name)
+        for name in (
+            "attention",
+            "decoding",
+            "text_quality",
+            "sparse_quality",
+            "reversible_bleu",
+        )
+    )
+    million = recorded("million_tokens")["lengths"][str(2**20)]
+    depths = million["temporary_gib_by_depth"]
+    per_token = {
+        row["L"]: row["seconds"] / row["L"]
+        for row in attention["results"]
+        if (row["who"], row["pass"], row.get("n_hashes")) == ("efftx LSH", "both", 4)
+    }
+    medium, big, whole = (
+        {row["who"]: row["seconds"] for row in decoding[part]["rows"]}
+        for part in ("medium", "big", "whole")
+    )
+    sparsest = "both, sparse readout"
+    less = {name: quality["variants"][name]["less_shared_qk"] for name in ("lsh_8", "lsh_1")}
+    low, high = less["lsh_8"]["interval_95"]
+    difference = bleu["reversible_less_plain"]
+    more = {n: sparse["variants"][f"sparse_ff_{n}"]["perplexity_ratio"]["mean"] for n in (16, 64)}
+    for said in (
+        f"{million['seconds'] / 60:.1f} minutes, {million['peak_rss_gib']:.1f} GiB in all",
+        f"from {depths['6']:.2f} to {depths['24']:.2f} GiB",
+        f"{per_token[262_144] / per_token[16_384]:.1f} times as long for each token",
+        f"{medium['dense'] / medium[sparsest]:.1f} times as fast",
+        f"{big['dense'] / big[sparsest]:.0f} times with 10 billion",
+        f"{1 / whole[sparsest]:.1f} tokens a second, and {1 / whole['dense']:.1f} when dense",
+        f"{difference['mean']:.2f} BLEU".replace("-", "−"),
+        "{:.2f} to {:.2f}".format(*difference["interval_95"]).replace("-", "−"),
+        f"{less['lsh_8']['mean']:+.3f} bits per byte, {low:.3f} to {high:.3f}".replace("-", "−"),
+        f"1 round: {less['lsh_1']['mean']:+.3f}",
+        f"1 unit in 16: {more[16] - 1:.0%}".replace("%", " %"),
+        f"1 in 64: {more[64] - 1:.0%}".replace("%", " %"),
+    ):
+        assert said in README, said
 
 
 # The checks above can fail:

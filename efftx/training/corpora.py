@@ -10,10 +10,12 @@ import shutil
 import sysconfig
 import urllib.request
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import jax
 import numpy as np
 
 from efftx.validation import require
@@ -85,7 +87,7 @@ def as_tokens(*texts: bytes) -> np.ndarray:
     return np.frombuffer(b"".join(texts), np.uint8)
 
 
-def as_text(tokens: np.ndarray) -> str:
+def as_text(tokens: Sequence | np.ndarray | jax.Array) -> str:
     """Tokens to read; bytes that are no UTF-8 show as the replacement character."""
     return np.asarray(tokens, np.uint8).tobytes().decode("utf-8", errors="replace")
 
