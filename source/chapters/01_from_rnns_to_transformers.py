@@ -40,6 +40,7 @@ from efftx.plots import from_rnns_to_transformers as pictures
 from efftx.training.loop import train
 from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
+from efftx.training.records import free_memory
 from efftx.training.translation import (
     as_arrays,
     bleu,
@@ -367,7 +368,7 @@ assert jnp.allclose(ours, across(x, None, Source(padded, is_word)), atol=1e-5)
 # have a minute and two CPU cores, so the language must be a small one: the words for numbers.
 
 # %%
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
+free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 task = number_words(n_train=120, n_held_out=500)
 words = task.vocabulary
@@ -427,7 +428,7 @@ assert losses[-1] < 0.05
 
 # %%
 questions, references = zip(*task.held_out, strict=True)
-jax.clear_caches()
+free_memory()
 
 answers = translate(model, words, questions, max_len=16)
 score = bleu(answers, references, words)

@@ -37,6 +37,7 @@ from efftx.models.residuals import branches, plain_residual, reversible_residual
 from efftx.models.transformer import transformer
 from efftx.plots import reversible_layers as pictures
 from efftx.results import recorded
+from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -287,7 +288,7 @@ assert relative_error(ours, theirs) < 1e-5
 
 
 # %%
-jax.clear_caches()
+free_memory()
 
 
 @jax.custom_vjp
@@ -364,7 +365,7 @@ assert relative_error(ours, theirs) < 1e-6
 # **Predict the three curves.** One activation here is 4,096 · 256 · 4 bytes, 4 MiB.
 
 # %%
-jax.clear_caches()
+free_memory()
 
 LENGTH = 4096
 ACTIVATION = LENGTH * 256 * 4
@@ -438,7 +439,7 @@ assert n_bytes["reversible"][-1] < n_bytes["checkpoint"][-1] < n_bytes["plain"][
 # second time, so both should take about a third more time than plain. What they take here:
 
 # %%
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
+free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 time_sizes = Sizes(n_layers=4, d_model=128, d_ff=512, n_heads=4, d_head=32)
 time_x = jax.random.normal(jax.random.key(2), (512, 128))
@@ -562,7 +563,7 @@ assert jax.grad(first_entries)(jnp.float32(1)) == 6
 # branches are in bfloat16, and the two streams stay in float32?**
 
 # %%
-jax.clear_caches()
+free_memory()
 N_UNDONE = np.array([1, 2, 4, 8, 16, 32])
 DTYPES = {
     "bfloat16": (jnp.bfloat16, jnp.bfloat16),
@@ -685,7 +686,7 @@ from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
 from efftx.training.translation import as_arrays, bleu, random_pairs, translate, translation_loss
 
-jax.clear_caches()
+free_memory()
 N_STEPS = 200
 task = number_words(n_train=results["config"]["n_train"], n_held_out=100)
 sources, targets = as_arrays(task.vocabulary, task.train)

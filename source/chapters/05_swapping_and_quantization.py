@@ -44,6 +44,7 @@ from efftx.training.batches import random_windows
 from efftx.training.corpora import python_documentation
 from efftx.training.loop import initial_state, train_step
 from efftx.training.losses import bits_per_byte
+from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -360,7 +361,7 @@ def train(scale_by, n_steps, name):
     return state, np.asarray(state.losses)
 
 
-jax.clear_caches()  # what was compiled so far would stay in memory
+free_memory()  # what was compiled so far would stay in memory
 N_TRAIN = 150
 state, losses_float32 = train(adam, N_TRAIN, "float32")
 _, losses_even = train(adam_even, N_TRAIN, "even codes")
@@ -450,7 +451,7 @@ assert jnp.allclose(last_steps(adam_roots), last_steps(memory.scale_by_adam_8bit
 # training again. **By how much will the loss differ?**
 
 # %%
-jax.clear_caches()
+free_memory()
 state_8bit, losses_8bit = train(memory.scale_by_adam_8bit(), N_TRAIN, "roots in 8 bits")
 plots.show(
     pictures.draw_losses(
@@ -506,7 +507,7 @@ assert max(results["largest_difference"].values()) < 0.02
 # JAX knows several memories of one device, and every array says where it lives.
 
 # %% tags=["nbval-check-output"]
-jax.clear_caches()
+free_memory()
 w = jnp.ones((4, 4))
 on_host = memory.to_host(w)  # jax.device_put(w, jax.memory.Space.Host)
 print(w.sharding.memory_kind, "->", on_host.sharding.memory_kind)
@@ -709,7 +710,7 @@ assert tokens_to_hide(100e12, 25e9, 4) == 8000
 # a plain copy in memory in the place of a link:
 
 # %%
-jax.clear_caches()
+free_memory()
 square = jnp.ones((1024, 1024))
 product, copy = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1)
 
@@ -779,7 +780,7 @@ assert eight_bit.optimiser_bytes * n < 0.26 * step.optimiser_bytes * n
 # decoding:
 
 # %%
-jax.clear_caches()
+free_memory()
 big = jax.random.normal(jax.random.key(0), (2048, 2048))
 vector = jnp.ones(2048)
 packed = quantize(big)

@@ -20,9 +20,7 @@
 # the build writes the set-up cell here
 
 # %%
-import ctypes
 import time
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -50,18 +48,11 @@ from efftx.plots.reversible_layers import draw_memory
 from efftx.results import recorded
 from efftx.training.corpora import as_text
 from efftx.training.losses import bits_per_byte
+from efftx.training.records import free_memory
 
 # Many programs of this chapter run once, on little data, or are only planned. They need not be
 # fast, and on a CPU the compiler may stop early.
 QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-
-
-def free_memory():
-    """Forget what was compiled so far and give its memory back: a free Binder has 1 GB."""
-    jax.clear_caches()
-    with suppress(OSError, AttributeError):  # where the C library is another one
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
 
 # %% [markdown]
 # ## The question

@@ -19,9 +19,7 @@
 # the build writes the set-up cell here
 
 # %%
-import ctypes
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -47,14 +45,7 @@ from efftx.training.corpora import as_text, python_documentation
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, evaluate
 from efftx.training.optimisers import adamw
-
-
-def free_memory():
-    """Forget what was compiled so far and give its memory back: a free Binder has 1 GB."""
-    jax.clear_caches()
-    with suppress(OSError, AttributeError):  # where the C library is another one
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
+from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
