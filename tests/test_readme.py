@@ -70,16 +70,8 @@ def test_the_picture_is_light():
 
 
 def test_what_was_measured_is_what_the_results_say():
-    attention, decoding, quality, sparse, bleu = (
-        recorded(name)
-        for name in (
-            "attention",
-            "decoding",
-            "text_quality",
-            "sparse_quality",
-            "reversible_bleu",
-        )
-    )
+    names = "attention", "decoding", "text_quality", "sparse_quality", "reversible_bleu"
+    attention, decoding, quality, sparse, bleu = map(recorded, names)
     million = recorded("million_tokens")["lengths"][str(2**20)]
     depths = million["temporary_gib_by_depth"]
     per_token = {

@@ -10,7 +10,7 @@
 # - assemble a Reformer from a Transformer by exchanging two parts, and prove that nothing else has
 #   changed;
 # - say which part removes which wall, in bytes and in multiplications;
-# - train it on tens of thousands of tokens here, and know what a million took;
+# - train it on thousands of tokens here, and know what a million took;
 # - let it write, token by token;
 # - say what hashing costs in quality, and when a Reformer is the right tool today.
 #
