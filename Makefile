@@ -6,6 +6,8 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOL  := $(BIN)/python -m tools
 TEST  := $(BIN)/python -m pytest -q -rs
+# A file, or a notebook, is one worker's; tests/conftest.py says which come first.
+POOL   = $(TEST) -n $(WORKERS) --dist loadscope --no-loadscope-reorder --max-worker-restart=0
 
 # The 2 cores of a small machine; `make test WORKERS=8` on a larger one.
 WORKERS := 2
@@ -19,7 +21,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
 
 export JUPYTER_PREFER_ENV_PATH := 1
 .DEFAULT_GOAL := help
-.PHONY: help lab test chapters notebooks bench lint badges
+.PHONY: help lab test check faults chapters notebooks bench lint badges
 
 help: ## show this list
 	@echo "Efficient Transformers, a course that you can run. The commands:"; echo
@@ -32,11 +34,17 @@ lab: $(READY) ## open the course in JupyterLab
 	  --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
 
 test: $(READY) ## run everything: unit tests, notebooks, and the course in a real browser
-	@$(TEST) -n $(WORKERS) --dist loadscope tests --ignore=tests/bad_input \
-	  --jaxtyping-packages=efftx,beartype.beartype
-	@$(TEST) tests/bad_input # without the shape checks: they would speak before efftx does
-	@$(TEST) -n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=120 chapters solutions
+	@$(POOL) tests chapters solutions --ignore=tests/bad_input \
+	  --jaxtyping-packages=efftx,beartype.beartype \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120
+	@$(POOL) tests/bad_input # without the shape checks: they would speak before efftx does
+
+check: $(READY) ## in three minutes: the style, and the tests next to what changed since main
+	@$(MAKE) --no-print-directory lint
+	@$(TOOL).check --workers $(WORKERS)
+
+faults: $(READY) ## put faults into a copy of the code and see which the tests notice (ARGS="--only qkv")
+	@$(TOOL).faults $(ARGS)
 
 chapters: $(READY) ## run every chapter without a browser: seconds, memory, claims
 	@$(TOOL).chapters
@@ -66,7 +74,7 @@ $(READY): requirements.txt pyproject.toml
 	  fi; \
 	  echo "Creating $(VENV) with $$($$found --version) ..."; $$found -m venv --clear $(VENV); }
 	@echo "Installing what the course needs; this takes a few minutes, once ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@# JupyterLab would ask for news on its first start: the course needs no network to run.
 	@$(BIN)/jupyter labextension disable --log-level=ERROR \
 	  @jupyterlab/apputils-extension:announcements

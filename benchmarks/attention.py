@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.contenders import attention as contenders
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker, take_turns
 from benchmarks.harness.record import begun, keep
-from efftx.plots import new_figure, png
+from efftx.plots import course_style, new_figure, png
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (1024, 4096, 8192, 16384, 65536, 262144)
@@ -178,6 +178,7 @@ def cell(row: dict) -> str:
     return f"{row['seconds']:.3g} ({row['scratch_mib']:.0f})"
 
 
+@course_style()
 def draw(results: list[dict]):
     """Seconds and scratch of forward and backward against length."""
     figure, axes = new_figure(9, 3.8, ncols=2)

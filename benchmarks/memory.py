@@ -19,7 +19,7 @@ import jax
 
 from benchmarks.contenders import memory as contenders
 from benchmarks.harness.alternate import Worker, take_turns
-from efftx.plots import new_figure, png
+from efftx.plots import course_style, new_figure, png
 from efftx.training.records import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -147,6 +147,7 @@ def tables(record: dict):
         yield "| " + " | ".join([row["parameters"], row["streams"], *errors]) + " |"
 
 
+@course_style()
 def draw(rows: list[dict]):
     """Temporary memory against depth."""
     figure, ax = new_figure(7, 3.8)

@@ -29,7 +29,7 @@ from benchmarks.harness.largest import largest
 from benchmarks.harness.record import begun, keep
 from efftx.memory.flops import step_flops
 from efftx.memory.ledger import Step, state_bytes
-from efftx.plots import new_figure, png
+from efftx.plots import course_style, new_figure, png
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (16384, 65536)
@@ -205,6 +205,7 @@ def how_it_went(row: dict):
     yield "; ".join([*reasons, f"{untried['L']:,}: not tried, {needs} by extrapolation"])
 
 
+@course_style()
 def draw(record: dict):
     """Seconds and memory against length, up to the largest."""
     figure, axes = new_figure(9, 3.8, ncols=2)

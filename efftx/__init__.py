@@ -23,3 +23,5 @@ vocab        number of different tokens
 
 A function of one example takes ``(length, d)`` arrays; the caller maps it over heads and batch.
 """
+
+__version__ = "0.1.0"

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from efftx.dtypes import holds_keys
+
 
 def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless the condition holds."""
@@ -28,9 +30,31 @@ def check_vectors(**arrays) -> None:
     """Each array is a non-empty floating (length, width) matrix."""
     for name, array in arrays.items():
         require(
-            hasattr(array, "shape") and array.ndim == 2,
+            getattr(array, "ndim", 0) == 2,
+            f"{name} must be a (length, width) array of one example; got {describe(array)}. "
+            "Map over a batch with jax.vmap.",
+        )
+        check_stream(**{name: array})
+
+
+def check_vectors_of_head(**arrays) -> None:
+    """Each array is a non-empty floating (length, width) matrix, of one attention head."""
+    for name, array in arrays.items():
+        require(
+            getattr(array, "ndim", 0) == 2,
             f"{name} must be a (length, width) array of one head; got {describe(array)}. "
             "Map over heads and batch with map_heads or jax.vmap.",
+        )
+        check_stream(**{name: array})
+
+
+def check_stream(**arrays) -> None:
+    """Each array holds floating vectors, (…, length, width) with any leading axes or none."""
+    for name, array in arrays.items():
+        require(
+            getattr(array, "ndim", 0) >= 2,
+            f"{name} must be a (length, width) array, or (…, length, width) with leading axes, as "
+            f"a batch; got {describe(array)}.",
         )
         require(
             min(array.shape) >= 1,
@@ -77,6 +101,34 @@ def check_key_mask(key_mask, length: int) -> None:
     )
 
 
+def check_key(**keys) -> None:
+    """Each is one typed key."""
+    for name, key in keys.items():
+        require(
+            is_key(key),
+            f"{name} must be one key from jax.random.key(seed); got {describe(key)}."
+            f"{hint_for_key(key)}",
+        )
+
+
+def is_key(key) -> bool:
+    """Whether this is one typed key."""
+    return holds_keys(key) and key.shape == ()
+
+
+def hint_for_key(key) -> str:
+    """What helps where something else came: a key as jax once made them, or many keys."""
+    dtype, shape = (getattr(key, name, None) for name in ("dtype", "shape"))
+    if holds_keys(key):
+        return " Pass one of these keys, key[0] say, or map over them with jax.vmap."
+    if dtype == jnp.uint32 and shape and shape[-1] in (2, 4):
+        return (
+            " It looks like a key of the old kind: make it with jax.random.key(seed), or wrap it "
+            "with jax.random.wrap_key_data(key)."
+        )
+    return ""
+
+
 def check_positive(**numbers) -> None:
     """Each number is a whole number of at least 1."""
     for name, number in numbers.items():
@@ -106,9 +158,25 @@ def check_below(name: str, values, end: int, end_is: str) -> None:
 
 
 def values_are_known(array) -> bool:
-    """False under a trace (jit, vmap, grad), where an array has only a shape and a dtype."""
+    """False under a trace (jit, vmap, grad), where an array has only a shape and a dtype.
+
+    False, too, for an array of which other processes hold a part.
+    """
     try:
-        np.asarray(array)
-    except jax.errors.TracerArrayConversionError:
+        return getattr(array, "is_fully_addressable", True)
+    except jax.errors.ConcretizationTypeError:
         return False
-    return True
+
+
+def check_padding_last(key_mask, length: int) -> None:
+    """A key mask whose padding comes last, where its values are known (not under a trace)."""
+    check_key_mask(key_mask, length)
+    if key_mask is None or not values_are_known(key_mask):
+        return
+    mask = np.asarray(key_mask)
+    n_tokens = int(mask.sum())
+    require(
+        n_tokens >= 1 and bool(mask[:n_tokens].all()),
+        "key_mask must be True for at least one token and then False for the padding, which comes "
+        f"last; got {n_tokens} True among {length}, not all of them in front.",
+    )

@@ -17,28 +17,38 @@ of the clock, which runs on while other work has the processor.
 """
 
 import json
+import math
+import sys
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jax
 import numpy as np
 
-from efftx.models.layers import Sizes, init_attention, init_feed_forward, shared
-from efftx.models.parameters import n_parameters
-from efftx.models.reformer import lsh, with_rounds
-from efftx.models.residuals import plain_residual
-from efftx.models.transformer import LanguageModel, language_model
-from efftx.training.checkpoints import folder_from_command_line
+from efftx.models import (
+    LanguageModel,
+    Shared,
+    Sizes,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    lsh,
+    n_parameters,
+    plain_residual,
+    with_rounds,
+)
 from efftx.training.duplication import VOCAB, accuracy, batch_at, excerpt_loss, excerpts_at
 from efftx.training.loop import TrainState, train
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, mean_with_interval, peak_rss_gib
+from efftx.training.records import mean_with_interval
+from experiments.harness import at_step, checkpoints_folder, curve, head, kept, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "duplication"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 ROUNDS = {"Full": None, "LSH-8": 8, "LSH-4": 4, "LSH-2": 2, "LSH-1": 1}
 TRAINED_WITH = ("Full", "LSH-4", "LSH-2", "LSH-1")
@@ -117,7 +127,7 @@ TASKS = {
 def build(key, task: Task, trained_with: str) -> LanguageModel:
     """Additive learned positions, plain residuals."""
     rounds = ROUNDS[trained_with]
-    exact = partial(init_attention, n_projections=2, attend=shared)
+    exact = attention_layer(Shared())
     attention = exact if rounds is None else lsh(n_hashes=rounds, chunk_len=task.chunk_len)
     return language_model(key, task.sizes, attention, init_feed_forward, plain_residual)
 
@@ -126,24 +136,22 @@ def build(key, task: Task, trained_with: str) -> LanguageModel:
 
 
 def main() -> None:
-    folder = folder_from_command_line(__doc__, ROOT / ".cache")
+    folder = checkpoints_folder(__doc__)
     runs = []
     for task_name, task in TASKS.items():
         for seed in task.seeds:
             for trained_with in TRAINED_WITH:
                 runs.append(run(task_name, trained_with, seed, folder))
-                RESULTS.write_text(json.dumps(record(runs), indent=2) + "\n")
+                write(RESULTS, record(runs))
 
 
 def run(task_name: str, trained_with: str, seed: int, folder: Path) -> dict:
     """Train and read one model, or what the folder keeps of that."""
     stem = f"{NAME}.{task_name}.{trained_with}.{seed}"
-    checkpoint, kept = folder / f"{stem}.npz", folder / f"{stem}.json"
+    checkpoint = folder / f"{stem}.npz"
     print(stem, flush=True)
     state = train_one(task_name, trained_with, seed, checkpoint)
-    if not kept.exists() or kept.stat().st_mtime < checkpoint.stat().st_mtime:
-        kept.write_text(json.dumps(measure(state, task_name, trained_with, seed)))
-    result = json.loads(kept.read_text())
+    result = kept(checkpoint, partial(measure, state, task_name, trained_with, seed))
     print(json.dumps(result["per_cent"]), flush=True)
     return result
 
@@ -159,6 +167,7 @@ def train_one(task_name: str, trained_with: str, seed: int, checkpoint: Path) ->
         seed=seed,
         checkpoint=checkpoint,
         config={**task.as_config(), "trained_with": trained_with},
+        vocab=math.inf,  # positions are no tokens
     )
 
 
@@ -168,13 +177,12 @@ def optimiser(task_name: str):
 
 
 def excerpts_of(task: Task, seed: int, step: int) -> tuple:
-    window = task.windows[max(start for start in task.windows if start <= step)]
+    window = at_step(task.windows, step)
     batch = task.symbols_per_step // window
     return excerpts_at(step, seed=seed, length=task.length, batch=batch, window=window)
 
 
 def measure(state: TrainState, task_name: str, trained_with: str, seed: int) -> dict:
-    losses = np.asarray(state.losses)
     return {
         "task": task_name,
         "trained_with": trained_with,
@@ -182,7 +190,7 @@ def measure(state: TrainState, task_name: str, trained_with: str, seed: int) -> 
         "seconds": round(float(state.seconds), 1),
         "n_parameters": n_parameters(state.model),
         "per_cent": per_cent(state.model, TASKS[task_name]),
-        "training_curve": [round(float(x), 3) for x in losses.reshape(-1, 20).mean(axis=1)],
+        "training_curve": curve(state.losses),
     }
 
 
@@ -206,10 +214,7 @@ def per_cent(model: LanguageModel, task: Task) -> dict[str, float]:
 
 def record(runs: list[dict]) -> dict:
     return {
-        "experiment": NAME,
-        **environment(),
-        "peak_rss_gib": round(peak_rss_gib(), 2),
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        **head(NAME, runs),
         "tasks": {name: report(name, runs) for name in TASKS},
         "paper": PAPER,
         "differs_from_the_paper": DIFFERENCES,

@@ -9,28 +9,27 @@ does.
 """
 
 import json
+import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np
 import optax
 
 from efftx.memory import adam_8bit
-from efftx.models.layers import Sizes, blocked
-from efftx.models.parameters import n_parameters
-from efftx.models.transformer import transformer
+from efftx.models import Blocked, Sizes, n_parameters, transformer
 from efftx.training.batches import random_windows
-from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, python_documentation
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, evaluate
-from efftx.training.records import environment, peak_rss_gib
+from experiments.harness import checkpoints_folder, curve, head, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "eight_bit_adam"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 SIZES = Sizes(n_layers=2, d_model=128, d_ff=384, n_heads=4, d_head=32, max_len=128)
 SEEDS = (0, 1)
@@ -48,13 +47,13 @@ CONFIG = {
 
 
 def main() -> None:
-    checkpoints, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), python_documentation()
+    checkpoints, corpus = checkpoints_folder(__doc__), python_documentation()
     results = [
         measure(train_one(name, seed, corpus, checkpoints), name, seed, corpus)
         for seed in SEEDS
         for name in OPTIMISERS
     ]
-    RESULTS.write_text(json.dumps(record(corpus, results), indent=2) + "\n")
+    write(RESULTS, record(corpus, results))
     print(json.dumps(results, indent=2))
 
 
@@ -62,7 +61,7 @@ def train_one(name: str, seed: int, corpus: Corpus, checkpoints: Path) -> TrainS
     print(name, "seed", seed)
     rate = optax.warmup_cosine_decay_schedule(0, PEAK_RATE, N_STEPS // 20, N_STEPS)
     return train(
-        transformer(jax.random.key(seed), SIZES, attend=blocked),
+        transformer(jax.random.key(seed), SIZES, kind=Blocked()),
         loss=bits_per_byte,
         batch_at=partial(batch_at, corpus.train, seed),
         optimiser=OPTIMISERS[name](rate),
@@ -90,15 +89,13 @@ def measure(state: TrainState, name: str, seed: int, corpus: Corpus) -> dict:
             "train, last 100 steps": round(float(losses[-100:].mean()), 4),
             "held_out": round(evaluate(state.model, corpus.held_out, length=LENGTH), 4),
         },
-        "training_curve": [round(float(x), 3) for x in losses.reshape(-1, 20).mean(axis=1)],
+        "training_curve": curve(losses),
     }
 
 
 def record(corpus: Corpus, results: list[dict]) -> dict:
     return {
-        "experiment": NAME,
-        **environment(),
-        "peak_rss_gib": round(peak_rss_gib(), 2),
+        **head(NAME, results),
         "L": LENGTH,
         "config": {**CONFIG, "seeds": SEEDS},
         "corpus": {"name": corpus.name, "sha256": corpus.sha256},

@@ -21,22 +21,24 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jax
 import numpy as np
 import optax
 from tqdm import tqdm
 
-from efftx.models.parameters import n_parameters
-from efftx.models.reformer import MILLION_TOKENS, lsh, reformer
+from efftx.models import lsh, n_parameters, reformer
+from efftx.models.reformer import MILLION_TOKENS
 from efftx.training import checkpoints
 from efftx.training.batches import random_windows
 from efftx.training.corpora import standard_library
 from efftx.training.losses import bits_per_byte
-from efftx.training.records import environment, peak_rss_gib
+from efftx.training.records import peak_rss_gib
+from experiments.harness import command_line, head, made, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "million_tokens"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 SIZES = MILLION_TOKENS
 LENGTHS = (2**14, 2**16, 2**18, 2**20)
@@ -55,18 +57,17 @@ OPTIMISER = optax.adam(CONFIG["rate"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--steps", type=int, default=1, help="how many, the first included")
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / ".cache")
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    chosen.checkpoints.mkdir(exist_ok=True)
+    made(chosen.checkpoints)
     for length in chosen.lengths:
         if chosen.in_this_process:
             print(json.dumps(run(length, chosen.steps, chosen.checkpoints)))
         elif len(done(length).get("losses", [])) < chosen.steps:
-            write(length, in_its_own_process(length, chosen))
+            record(length, in_its_own_process(length, chosen))
 
 
 def in_its_own_process(length: int, chosen: argparse.Namespace) -> dict:
@@ -89,12 +90,10 @@ def done(length: int) -> dict:
     return recorded().get("lengths", {}).get(str(length), {})
 
 
-def write(length: int, result: dict) -> None:
+def record(length: int, result: dict) -> None:
     lengths = {**recorded().get("lengths", {}), str(length): result}
     ordered = {name: lengths[name] for name in sorted(lengths, key=int)}
-    head = {"experiment": NAME, **environment(), "seed": SEED, "config": CONFIG}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**head, "lengths": ordered}, indent=2) + "\n")
+    write(RESULTS, {**head(NAME), "seed": SEED, "config": CONFIG, "lengths": ordered})
     shown = {name: value for name, value in result.items() if name != "losses"}
     print(json.dumps(shown, indent=2))
 
@@ -170,6 +169,7 @@ def run(length: int, n_steps: int, folder: Path) -> dict:
 def resumed(length: int, folder: Path) -> tuple:
     """The state to go on from, and seconds and losses of the steps before."""
     state, log = new_state(), log_file(length, folder)
+    checkpoints.check_savable(state_file(length, folder), state, CONFIG)
     if not log.exists() or not state_file(length, folder).exists():
         return state, ([], [])
     state = checkpoints.load(state_file(length, folder), like=state, config=CONFIG)

@@ -13,22 +13,20 @@ the clock, which runs on while other work has the processor.
 """
 
 import json
+import sys
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np
 
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.layers import Sizes
-from efftx.models.parameters import n_parameters
-from efftx.models.residuals import plain_residual, reversible_residual
-from efftx.training.checkpoints import folder_from_command_line
+from efftx.models import Sizes, encoder_decoder, n_parameters, plain_residual, reversible_residual
 from efftx.training.loop import TrainState, train
 from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, mean_with_interval, peak_rss_gib
+from efftx.training.records import mean_with_interval
 from efftx.training.translation import (
     ParallelText,
     as_arrays,
@@ -37,10 +35,10 @@ from efftx.training.translation import (
     translate,
     translation_loss,
 )
+from experiments.harness import checkpoints_folder, head, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "reversible_bleu"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 RESIDUALS = {"plain": plain_residual, "reversible": reversible_residual}
 SEEDS = range(5)
@@ -53,9 +51,9 @@ CONFIG = {**SIZES, "n_train": N_TRAIN, "n_steps": N_STEPS, "batch": BATCH, "peak
 
 
 def main() -> None:
-    folder, task = folder_from_command_line(__doc__, ROOT / ".cache"), number_words(n_train=N_TRAIN)
+    folder, task = checkpoints_folder(__doc__), number_words(n_train=N_TRAIN)
     runs = [run(task, kind, seed, folder) for seed in SEEDS for kind in RESIDUALS]
-    RESULTS.write_text(json.dumps(record(task, runs), indent=2) + "\n")
+    write(RESULTS, record(task, runs))
     print(json.dumps(difference(runs), indent=2))
 
 
@@ -109,13 +107,8 @@ def difference(runs: list[dict]) -> dict:
 
 def record(task: ParallelText, runs: list[dict]) -> dict:
     sources, targets = as_arrays(task.vocabulary, task.train)
-    where = environment()
-    where["versions"] |= {name: version(name) for name in ("num2words", "sacrebleu")}
     return {
-        "experiment": NAME,
-        **where,
-        "peak_rss_gib": round(peak_rss_gib(), 2),
-        "seconds": round(sum(r["seconds"] for r in runs), 1),
+        **head(NAME, runs, packages=("num2words", "sacrebleu")),
         "L": {"source": sources.shape[1], "target": targets.shape[1]},
         "seeds": list(SEEDS),
         "config": CONFIG,

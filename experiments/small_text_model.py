@@ -13,30 +13,28 @@ curve in the results shows; read its distance from the shared-QK model with that
 """
 
 import json
+import sys
 import sysconfig
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jax
 import numpy as np
 
-from efftx.models import pretrained
-from efftx.models.layers import Sizes, blocked
-from efftx.models.parameters import n_parameters
-from efftx.models.transformer import transformer
+from efftx.models import Blocked, Shared, Sizes, n_parameters, pretrained, transformer
 from efftx.training.batches import random_windows
-from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, as_tokens, is_held_out, standard_library
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, evaluate
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, peak_rss_gib
 from efftx.validation import require
+from experiments.harness import at_step, checkpoints_folder, curve, head, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "small_text_model"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 SIZES = Sizes(n_layers=2, d_model=128, d_ff=384, n_heads=4, d_head=32, max_len=1024)
 SEED = 0
@@ -46,7 +44,7 @@ BYTES_PER_STEP = 2048
 LENGTHS = {0: 64, 1200: 256, 2000: 1024}  # from this step on, windows of this length
 EVALUATED = 512 * 1024  # bytes of each part of the corpus
 EXAMPLE = "asyncio/queues.py"  # a held-out file with plenty of names that come again
-KINDS = {"shared_qk": {"shared_qk": True}, "plain": {"attend": blocked}}
+KINDS = {"shared_qk": Shared(), "plain": Blocked()}
 CONFIG = {
     "sizes": asdict(SIZES),
     "seed": SEED,
@@ -58,22 +56,21 @@ CONFIG = {
 
 
 def main() -> None:
-    checkpoints, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), standard_library()
+    checkpoints, corpus = checkpoints_folder(__doc__), standard_library()
     models, results = {}, {}
     for kind in KINDS:
         state = train_kind(kind, corpus, checkpoints / f"{NAME}.{kind}.npz")
         models[kind] = state.model
         results[kind] = measure(state, corpus)
     pretrained.write(pretrained.FILE, models, SIZES, example_text=held_out_file(EXAMPLE))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(record(corpus, results), indent=2) + "\n")
+    write(RESULTS, record(corpus, results))
     print(json.dumps(results, indent=2))
 
 
 def train_kind(kind: str, corpus: Corpus, checkpoint: Path) -> TrainState:
     print(kind)
     return train(
-        transformer(jax.random.key(SEED), SIZES, **KINDS[kind]),
+        transformer(jax.random.key(SEED), SIZES, kind=KINDS[kind]),
         loss=bits_per_byte,
         batch_at=partial(batch_at, corpus.train),
         optimiser=adamw(N_STEPS, peak=PEAK_RATE),
@@ -85,7 +82,7 @@ def train_kind(kind: str, corpus: Corpus, checkpoint: Path) -> TrainState:
 
 
 def batch_at(text: np.ndarray, step: int) -> np.ndarray:
-    length = LENGTHS[max(start for start in LENGTHS if start <= step)]
+    length = at_step(LENGTHS, step)
     return random_windows(text, seed=SEED, step=step, length=length, batch=BYTES_PER_STEP // length)
 
 
@@ -101,13 +98,8 @@ def measure(state: TrainState, corpus: Corpus) -> dict:
             "held_out": bits(corpus.held_out[:EVALUATED]),
             "example_text": bits(held_out_file(EXAMPLE)),
         },
-        "training_curve": curve(np.asarray(state.losses)),
+        "training_curve": curve(state.losses, steps_each=100),
     }
-
-
-def curve(losses: np.ndarray) -> list[float]:
-    """The training loss in bits per byte, each number the mean of 100 steps."""
-    return [round(float(mean), 3) for mean in losses.reshape(-1, 100).mean(axis=1)]
 
 
 def held_out_file(name: str) -> np.ndarray:
@@ -117,9 +109,7 @@ def held_out_file(name: str) -> np.ndarray:
 
 def record(corpus: Corpus, results: dict) -> dict:
     return {
-        "experiment": NAME,
-        **environment(),
-        "peak_rss_gib": round(peak_rss_gib(), 2),
+        **head(NAME, results.values()),
         "L": SIZES.max_len,
         "config": CONFIG,
         "corpus": {"name": corpus.name, "sha256": corpus.sha256, "bytes_evaluated": EVALUATED},

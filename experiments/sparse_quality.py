@@ -24,36 +24,46 @@ runs on while other work has the processor.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jax
 import numpy as np
 
-from efftx.models import pretrained
-from efftx.models.inspection import chosen_units
-from efftx.models.layers import Sizes, full, init_attention
-from efftx.models.parameters import n_parameters
-from efftx.models.residuals import plain_residual
-from efftx.models.sparse_attention import init_sparse_attention
-from efftx.models.sparse_layers import hardened, init_sparse_feed_forward, with_masks
-from efftx.models.terraformer import terraformer
-from efftx.models.transformer import LanguageModel, language_model, transformer
+from efftx.models import (
+    Exact,
+    LanguageModel,
+    Sizes,
+    attention_layer,
+    chosen_units,
+    hardened,
+    language_model,
+    multiplicative,
+    n_parameters,
+    plain_residual,
+    pretrained,
+    sparse_feed_forward,
+    terraformer,
+    transformer,
+)
+from efftx.models.sparse_feed_forward import with_masks
 from efftx.sparsity import load_entropy, share_ever_on, sorted_loads, unit_loads
 from efftx.training.batches import consecutive_windows, random_windows
-from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, standard_library
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, mean_bits
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, mean_with_interval, peak_rss_gib
+from efftx.training.records import mean_with_interval
+from experiments.harness import checkpoints_folder, curve, head, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "sparse_quality"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 SIZES = Sizes(n_layers=2, d_model=64, d_ff=276, n_heads=4, d_head=16, max_len=128)  # of the dense
 D_LOWRANK = pretrained.TERRAFORMER_PARTS["d_lowrank"]
@@ -74,8 +84,8 @@ CONFIG = {
 
 # Models ---------------------------------------------------------------------------------------
 
-dense_attention = partial(init_attention, n_projections=3, attend=full)
-sparse_qkv = partial(init_sparse_attention, n_projections=3, attend=full)
+dense_attention = attention_layer()
+sparse_qkv = attention_layer(Exact(), multiplicative())
 
 
 class Variant(NamedTuple):
@@ -91,7 +101,7 @@ def composed(attention: Callable, feed_forward: Callable) -> Callable:
 
 
 def sparse(n_units: int, attention: Callable = dense_attention) -> Variant:
-    feed_forward = partial(init_sparse_feed_forward, n_units=n_units, d_lowrank=D_LOWRANK)
+    feed_forward = sparse_feed_forward(n_units=n_units, d_lowrank=D_LOWRANK)
     return Variant(composed(attention, feed_forward), n_units)
 
 
@@ -125,7 +135,7 @@ def count(variant: Variant, sizes: Sizes) -> int:
 
 
 def main() -> None:
-    folder, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), standard_library()
+    folder, corpus = checkpoints_folder(__doc__), standard_library()
     runs = []
     for seed in SEEDS:
         for name in VARIANTS:
@@ -135,7 +145,7 @@ def main() -> None:
             if runs[-1] is runs[0]:
                 keep(state.model)
         if seed > SEEDS[0]:
-            RESULTS.write_text(json.dumps(record(corpus, runs), indent=2) + "\n")
+            write(RESULTS, record(corpus, runs))
     print(json.dumps(record(corpus, runs)["variants"], indent=2))
 
 
@@ -185,7 +195,7 @@ def measure(state: TrainState, name: str, seed: int, corpus: Corpus) -> dict:
             "held_out_with_soft_masks": held_out_bits(soft, windows) if n_units > 1 else None,
             "train, last 50 steps": round(float(losses[-50:].mean()), 4),
         },
-        "training_curve": [round(float(x), 3) for x in losses.reshape(-1, 20).mean(axis=1)],
+        "training_curve": curve(losses),
         "load_of_each_layer": loads(state.model, n_units, windows) if n_units > 1 else None,
     }
 
@@ -223,10 +233,7 @@ def summary(load: np.ndarray) -> dict:
 
 def record(corpus: Corpus, runs: list[dict]) -> dict:
     return {
-        "experiment": NAME,
-        **environment(),
-        "peak_rss_gib": round(peak_rss_gib(), 2),
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        **head(NAME, runs),
         "L": LENGTH,
         "seeds": sorted({run["seed"] for run in runs}),
         "config": CONFIG,

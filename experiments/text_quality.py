@@ -23,33 +23,48 @@ Its seconds are those of the clock, which runs on while other work has the proce
 
 import json
 import math
+import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import ClassVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
+from jax.tree_util import register_dataclass
 
+from efftx.models import (
+    Attention,
+    Blocked,
+    LanguageModel,
+    Layer,
+    Shared,
+    Sizes,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    local,
+    lsh,
+    n_parameters,
+    plain_residual,
+    with_rounds,
+)
+from efftx.models.branch import branches
 from efftx.models.embedding import init_embedding
-from efftx.models.layers import Sizes, blocked, init_attention, init_feed_forward, shared
-from efftx.models.parameters import n_parameters
-from efftx.models.reformer import is_shared_qk, local, lsh, with_rounds
-from efftx.models.residuals import plain_residual
-from efftx.models.transformer import LanguageModel, language_model
 from efftx.training.batches import consecutive_windows, random_windows
-from efftx.training.checkpoints import folder_from_command_line
 from efftx.training.corpora import Corpus, standard_library
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, mean_bits
 from efftx.training.optimisers import adamw
-from efftx.training.records import environment, mean_with_interval, peak_rss_gib
+from efftx.training.records import mean_with_interval
+from experiments.harness import at_step, checkpoints_folder, curve, head, kept, results_file, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "text_quality"
-RESULTS = ROOT / "experiments" / "results" / f"{NAME}.json"
+RESULTS = results_file(NAME)
 
 SIZES = Sizes(n_layers=2, d_model=64, d_ff=192, n_heads=2, d_head=32, max_len=2048)  # of "full"
 CHUNK_LEN = 64
@@ -73,8 +88,8 @@ CONFIG = {
 
 # Models ---------------------------------------------------------------------------------------
 
-exact = partial(init_attention, n_projections=3, attend=blocked, rotary=True)
-exact_shared = partial(init_attention, n_projections=2, attend=shared, rotary=True)
+exact = attention_layer(Blocked(rotary=True))
+exact_shared = attention_layer(Shared(rotary=True))
 near = local(chunk_len=CHUNK_LEN, rotary=True)
 
 
@@ -82,13 +97,19 @@ def hashed(n_hashes: int) -> Callable:
     return lsh(n_hashes=n_hashes, chunk_len=CHUNK_LEN, rotary=True)
 
 
-def nothing(key, sizes: Sizes) -> Callable:
+@register_dataclass
+@dataclass(frozen=True)
+class Off(Layer):
     """Attention switched off: positions do not exchange anything."""
-    return Partial(add_nothing)
+
+    positionwise: ClassVar[bool] = True
+
+    def __call__(self, x, *others):
+        return jnp.zeros_like(x), None
 
 
-def add_nothing(x, key=None, extra=None):
-    return jnp.zeros_like(x)
+def nothing(key, sizes: Sizes) -> Layer:
+    return Off()
 
 
 ATTENTION = {
@@ -126,23 +147,21 @@ def width(name: str) -> int:
 
 
 def main() -> None:
-    folder, corpus = folder_from_command_line(__doc__, ROOT / ".cache"), standard_library()
+    folder, corpus = checkpoints_folder(__doc__), standard_library()
     runs = []
     for seed in SEEDS:
         runs += [run(name, seed, corpus, folder) for name in ATTENTION]
         if seed > SEEDS[0]:
-            RESULTS.write_text(json.dumps(record(corpus, runs), indent=2) + "\n")
+            write(RESULTS, record(corpus, runs))
     print(json.dumps(record(corpus, runs)["variants"], indent=2))
 
 
 def run(name: str, seed: int, corpus: Corpus, folder: Path) -> dict:
     """Train and read one model, or what the folder keeps of that."""
     print(name, "seed", seed, flush=True)
-    checkpoint, kept = (folder / f"{NAME}.{name}.{seed}.{end}" for end in ("npz", "json"))
+    checkpoint = folder / f"{NAME}.{name}.{seed}.npz"
     state = train_one(name, seed, corpus, checkpoint)
-    if not kept.exists() or kept.stat().st_mtime < checkpoint.stat().st_mtime:
-        kept.write_text(json.dumps(measure(state, name, seed, corpus)))
-    result = json.loads(kept.read_text())
+    result = kept(checkpoint, partial(measure, state, name, seed, corpus))
     print(json.dumps(result), flush=True)
     return result
 
@@ -171,28 +190,30 @@ def batch_at(text: np.ndarray, seed: int, step: int) -> np.ndarray:
 
 
 def windows_at(step: int) -> tuple[int, int]:
-    return WINDOWS[max(start for start in WINDOWS if start <= step)]
+    return at_step(WINDOWS, step)
 
 
 # Measuring ------------------------------------------------------------------------------------
 
 
 def measure(state: TrainState, name: str, seed: int, corpus: Corpus) -> dict:
-    windows, losses = held_out_windows(corpus), np.asarray(state.losses)
+    windows = held_out_windows(corpus)
     return {
         "attention": name,
         "seed": seed,
         "seconds": round(float(state.seconds), 1),
         "bits_per_byte": held_out_bits(state.model, windows, seed),
         "read_with": read_with(state.model, windows, seed) if shares_qk(state.model) else None,
-        "training_curve": [round(float(x), 3) for x in losses.reshape(-1, 20).mean(axis=1)],
+        "training_curve": curve(state.losses),
     }
 
 
 def shares_qk(model: LanguageModel) -> bool:
     """So that exact attention and hashing are two ways to compute the same."""
-    layers = jax.tree.leaves(model, is_leaf=is_shared_qk)
-    return any(map(is_shared_qk, layers))
+    return any(
+        isinstance(branch.layer, Attention) and isinstance(branch.layer.kind, Shared)
+        for branch in branches(model.blocks)
+    )
 
 
 def read_with(model: LanguageModel, windows: np.ndarray, seed: int) -> dict:
@@ -221,10 +242,7 @@ def held_out_bits(model: LanguageModel, windows: np.ndarray, seed: int) -> float
 
 def record(corpus: Corpus, runs: list[dict]) -> dict:
     return {
-        "experiment": NAME,
-        **environment(),
-        "peak_rss_gib": round(peak_rss_gib(), 2),
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        **head(NAME, runs),
         "L": SIZES.max_len,
         "seeds": sorted({run["seed"] for run in runs}),
         "config": CONFIG,

@@ -24,7 +24,7 @@ elif not importlib.util.find_spec("efftx"):
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder, "pins.txt")  # an installed jax or numpy is never replaced
         pins.write_text("".join(f"{name}=={metadata.version(name)}\n" for name in parts))
-        address = f"efftx @ https://github.com/{repository}/archive/HEAD.zip"
+        address = f"efftx[course] @ https://github.com/{repository}/archive/HEAD.zip"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(pins), address]
         pip = subprocess.run(command, capture_output=True, text=True)
     if pip.returncode:

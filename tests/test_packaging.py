@@ -1,16 +1,29 @@
-"""The package installs from a wheel and asks for little; Binder finds what it needs."""
+"""The package installs from a wheel and asks for little; Binder finds what it needs.
 
+Whatever is imported must have been asked for: nothing may lean on what happens to be installed.
+"""
+
+import ast
+import json
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import efftx
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+COURSE = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["course"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
@@ -52,6 +65,17 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel):
     assert packed == {str(path.relative_to(ROOT)) for path in files}
 
 
+def test_the_version_stands_in_one_place(wheel):
+    """And in what people cite, and in what pip and `importlib.metadata` read."""
+    assert wheel.name.split("-")[1] == efftx.__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {efftx.__version__}\n" in citation
+
+
+def test_type_checkers_are_told_that_there_are_types(wheel):
+    assert "efftx/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
 def test_the_installed_wheel_imports(clean_python):
     program = "import efftx.attention; print(efftx.__file__)"
     found = call(clean_python, "-I", "-c", program, cwd="/").strip()
@@ -69,12 +93,74 @@ print(*sorted(after - before - sys.stdlib_module_names))
     assert call(clean_python, "-I", "-c", program, cwd="/").split() == ["efftx"]
 
 
+# What chapters and exercises import ------------------------------------------------------------
+
+NOTEBOOKS = sorted((ROOT / "source").rglob("*.py"))
+PACKAGE = sorted((ROOT / "efftx").rglob("*.py"))
+
+
+def imports_of(path: Path) -> list[str]:
+    """Every import statement of a file, in functions too, a line each."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
+def top_level(statement: str) -> set[str]:
+    (node,) = ast.parse(statement).body
+    names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+    return {name.partition(".")[0] for name in names}
+
+
+STATEMENTS = sorted({line for path in NOTEBOOKS + PACKAGE for line in imports_of(path)})
+
+
+def missing(python: str, requirement: str) -> dict[str, str]:
+    """Which of the statements fail where only this was installed, and what they miss."""
+    call = [python, "-I", str(ROOT / "tests/blocked_imports.py")]
+    asked = json.dumps([requirement, STATEMENTS])
+    ran = subprocess.run(call, cwd="/", input=asked, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_the_set_up_cell_installs_what_chapters_and_exercises_import(clean_python):
+    assert len(NOTEBOOKS) > 20
+    assert len(STATEMENTS) > 200
+    assert missing(clean_python, "efftx[course]") == {}
+
+
+def test_the_package_alone_is_not_enough_for_the_chapters(clean_python):
+    """So the blocker blocks."""
+    lacking = set(missing(clean_python, "efftx").values())
+    assert lacking >= {"IPython", "ipywidgets", "matplotlib", "num2words", "sacrebleu", "tqdm"}
+    assert not lacking & {"jax", "numpy", "jaxtyping", "optax", "scipy"}  # scipy comes with jax
+
+
+def test_what_the_course_imports_it_asks_for_by_name():
+    """Not only through what another package happens to need today."""
+    names = {canonicalize_name(Requirement(line).name) for line in COURSE} | {"efftx"}
+    owners = metadata.packages_distributions()
+    imported = {name for line in STATEMENTS for name in top_level(line)} - sys.stdlib_module_names
+    for module in sorted(imported):
+        assert names & {canonicalize_name(owner) for owner in owners[module]}, module
+
+
+def test_requirements_name_the_course_and_repeat_what_must_be_newer():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    asked = [line.partition("#")[0].strip() for line in lines]
+    assert asked.count("-e .[course]") == 1
+    here = {Requirement(line).name for line in asked if line and not line.startswith("-")}
+    there = {Requirement(line).name for line in COURSE}
+    assert here & there == {"ipywidgets"}
+
+
 def test_binder_names_a_python_that_fits_and_files_that_exist():
     version = re.fullmatch(r"python-3\.(\d+)\n", (ROOT / "binder/runtime.txt").read_text())
     assert 11 <= int(version[1]) <= 13
     lines = (ROOT / "binder/requirements.txt").read_text().splitlines()
-    # `-r` is read from the file's folder, `-e` from the repository's root, where Binder runs pip.
-    assert lines == ["-r ../requirements.txt", "-e ."]
+    # `-r` is read from the file's folder, the `-e .[course]` in it from where Binder runs pip: the
+    # repository's root.
+    assert lines == ["-r ../requirements.txt"]
     assert (ROOT / "requirements.txt").exists()
 
 

@@ -4,6 +4,7 @@ Their links, and whether the map is that of the list: tests/notebooks/test_commi
 """
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ README, CONTRIBUTING = (
 )
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z]+):.*##", MAKEFILE, re.MULTILINE))
-INSTALL = "-m pip install -r requirements.txt -e ."
+INSTALL = "-m pip install -r requirements.txt"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -40,6 +41,13 @@ def test_the_package_in_five_lines_runs():
     names = {}
     exec(example, names)
     assert names["out"].shape == (8, 4096, 64)
+
+
+def test_what_the_package_brings_is_what_it_asks_for():
+    (said,) = re.findall(r"brings no more than ([\w, ]+)\.", README)
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.match(r"\w+", line)[0] for line in asked["dependencies"]]
+    assert re.findall(r"\w+", said.replace(" and ", ", ")) == names
 
 
 def test_readme_names_every_make_target_and_no_other():
@@ -93,8 +101,8 @@ def test_what_was_measured_is_what_the_results_say():
         f"from {depths['6']:.2f} to {depths['24']:.2f} GiB",
         f"{per_token[262_144] / per_token[16_384]:.1f} times as long for each token",
         f"{medium['dense'] / medium[sparsest]:.1f} times as fast",
-        f"{big['dense'] / big[sparsest]:.0f} times with 10 billion",
-        f"{1 / whole[sparsest]:.1f} tokens a second, and {1 / whole['dense']:.1f} when dense",
+        f"{big['dense'] / big[sparsest]:.0f} times with the sizes of 10 billion",
+        f"{1 / whole[sparsest]:.1f} tokens a second, and {1 / whole['dense']:.1f} with our own",
         f"{difference['mean']:.2f} BLEU".replace("-", "−"),
         "{:.2f} to {:.2f}".format(*difference["interval_95"]).replace("-", "−"),
         f"{less['lsh_8']['mean']:+.3f} bits per byte, {low:.3f} to {high:.3f}".replace("-", "−"),

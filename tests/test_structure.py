@@ -23,11 +23,13 @@ WRITTEN = OURS + [
 TECHNIQUES = {"attention", "memory", "sparsity"}
 MAY_KNOW = {
     "": set(),  # efftx/__init__.py: `import efftx` is free
-    "validation": set(),
+    "dtypes": set(),
+    "validation": {"dtypes"},
+    "shards": {"dtypes"},
     "results": {"validation"},
-    **{technique: {"validation"} for technique in TECHNIQUES},
-    "models": {"validation", *TECHNIQUES},
-    "training": {"validation", *TECHNIQUES, "models"},
+    **{technique: {"dtypes", "validation", "shards"} for technique in TECHNIQUES},
+    "models": {"dtypes", "validation", "shards", *TECHNIQUES},
+    "training": {"dtypes", "validation", "shards", *TECHNIQUES, "models"},
     "plots": {"validation", *TECHNIQUES},
     "check": {"validation", *TECHNIQUES, "models", "training"},
 }

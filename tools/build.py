@@ -13,7 +13,11 @@ KINDS = ("chapters", "exercises", "solutions")
 STUB = 'raise NotImplementedError("your turn: replace this line")'
 SOLUTION = re.compile(r"^( *)# SOLUTION\n(.*?)^ *# END SOLUTION *\n?", re.DOTALL | re.MULTILINE)
 PART = re.compile(r"^## Part \d+: .+ · [★☆]{3} · (\d+) minutes$", re.MULTILINE)
-LEFT_OUT = {"chapters": set(), "exercises": {"solution-only"}, "solutions": {"exercise-only"}}
+LEFT_OUT = {
+    "chapters": set(),
+    "exercises": {"solution-only", "mistakes"},
+    "solutions": {"exercise-only", "mistakes"},
+}
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",

@@ -16,10 +16,16 @@ class Chapter:
     title: str
     pillar: str
     promise: str
+    kind: str = "Exercise"  # or "Capstone" or "Bug hunt": of a pillar, without a chapter
 
     @property
     def number(self) -> str:
         return self.stem.split("_")[0]
+
+    @property
+    def heading(self) -> str:
+        """What its exercise is called."""
+        return f"{self.kind} {self.number}" if self.kind == "Exercise" else self.kind
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Course:
     root: Path
     repository: str
     chapters: tuple[Chapter, ...]
+    practice: tuple[Chapter, ...] = ()  # without a chapter of their own
+
+    @property
+    def pages(self) -> tuple[Chapter, ...]:
+        return self.chapters + self.practice
 
     def source(self, kind: str, stem: str) -> Path:
         """The file to edit: exercises and solutions are built from one."""
@@ -37,21 +48,26 @@ class Course:
         return self.root / kind / f"{stem}.ipynb"
 
     def written(self, kind: str) -> list[Chapter]:
-        """The chapters of which a source exists; the others are in preparation."""
-        return [c for c in self.chapters if self.source(kind, c.stem).exists()]
+        """The pages of which a source exists; the others are in preparation."""
+        return [page for page in self.pages if self.source(kind, page.stem).exists()]
 
 
 def load(root: Path = ROOT) -> Course:
     listed = tomllib.loads((root / "source/course.toml").read_text(encoding="utf-8"))
     chapters = tuple(Chapter(**entry) for entry in listed["chapter"])
-    return Course(root, listed["repository"], chapters)
+    practice = tuple(Chapter(**entry) for entry in listed.get("practice", ()))
+    return Course(root, listed["repository"], chapters, practice)
 
 
 def course_map(course: Course, folder: str = "") -> str:
     """The table of chapters, with links as they are written in a page of `folder`."""
     up = "../" if folder else ""
     rows = [_row(course, chapter, up) for chapter in course.chapters]
-    return "\n".join(["| | Chapter | What you will do | Practice |", "|---|---|---|---|", *rows])
+    lines = ["| | Chapter | What you will do | Practice |", "|---|---|---|---|", *rows]
+    if course.practice:
+        lines += ["", "| Larger pieces of work | What you will do | Practice |", "|---|---|---|"]
+        lines += [_larger_row(course, page, up) for page in course.practice]
+    return "\n".join(lines)
 
 
 def _row(course: Course, chapter: Chapter, up: str) -> str:
@@ -59,10 +75,22 @@ def _row(course: Course, chapter: Chapter, up: str) -> str:
     if course.source("chapters", chapter.stem).exists():
         title = f"**[{chapter.title}]({up}chapters/{chapter.stem}.ipynb)**"
     if course.source("exercises", chapter.stem).exists():
-        places = (("exercise", "exercises"), ("solution", "solutions"))
-        practice = " · ".join(f"[{word}]({up}{kind}/{chapter.stem}.ipynb)" for word, kind in places)
+        practice = _practice(chapter, up)
     columns = (chapter.number, f"{title} <br> *{chapter.pillar}*", chapter.promise, practice)
     return f"| {' | '.join(columns)} |"
+
+
+def _larger_row(course: Course, page: Chapter, up: str) -> str:
+    written = course.source("exercises", page.stem).exists()
+    practice = _practice(page, up) if written else "in preparation"
+    return (
+        f"| **{page.heading} · {page.title}** <br> *{page.pillar}* | {page.promise} | {practice} |"
+    )
+
+
+def _practice(page: Chapter, up: str) -> str:
+    places = (("exercise", "exercises"), ("solution", "solutions"))
+    return " · ".join(f"[{word}]({up}{kind}/{page.stem}.ipynb)" for word, kind in places)
 
 
 def services(repository: str, page: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import nbformat
 from nbclient.exceptions import CellExecutionError
 
-from tools import build, execute, results
+from tools import build, execute, mistakes, results
 from tools.course import Chapter, Course, load, update_readme
 
 
@@ -76,6 +76,7 @@ def main() -> None:
     options.add_argument("--only", default="", metavar="NN", help="chapters that start with NN")
     chosen = options.parse_args()
     results.update()
+    mistakes.update()
     try:
         update_all(load(), run=not chosen.no_run, force=chosen.all, only=chosen.only)
     except CellExecutionError as error:

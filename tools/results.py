@@ -23,8 +23,11 @@ def packaged(root: Path = ROOT) -> dict[str, str]:
 
 
 def update(root: Path = ROOT) -> None:
-    wanted = packaged(root)
-    folder = root / PACKAGED
+    put(root / PACKAGED, packaged(root))
+
+
+def put(folder: Path, wanted: dict[str, str]) -> None:
+    """Make these the JSON files of the folder, and remove all others."""
     for path in folder.glob("*.json"):
         if path.name not in wanted:
             path.unlink()

@@ -29,7 +29,8 @@ def jax_runs(attend, n_inputs: int, length: int) -> dict:
 def efftx_lsh(length: int, n_hashes: int) -> dict:
     import jax
 
-    from efftx.attention import lsh_attention, map_heads
+    from efftx.attention import lsh_attention
+    from efftx.memory import map_heads
 
     keys = jax.random.split(jax.random.key(SEED), N_HEADS)
 
@@ -40,7 +41,8 @@ def efftx_lsh(length: int, n_hashes: int) -> dict:
 
 
 def efftx_blocked(length: int, n_hashes: int) -> dict:
-    from efftx.attention import blocked_attention, map_heads
+    from efftx.attention import blocked_attention
+    from efftx.memory import map_heads
 
     head = functools.partial(blocked_attention, causal=True)
     return jax_runs(lambda q, k, v: map_heads(head, q, k, v), 3, length)

@@ -18,16 +18,26 @@ import numpy as np
 from jax import lax
 
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker, summary
-from efftx.models.by_layer import by_layer, bytes_read, weights_read
-from efftx.models.decoding import State, prefill, step
-from efftx.models.eight_bit import in_eight_bits
-from efftx.models.layers import Sizes, full, init_attention, init_feed_forward
-from efftx.models.parameters import n_parameters
-from efftx.models.residuals import plain_residual
-from efftx.models.sparse_attention import init_sparse_attention
-from efftx.models.sparse_layers import init_sparse_feed_forward
-from efftx.models.terraformer import scaling_transformer, terraformer
-from efftx.models.transformer import language_model
+from efftx.models import (
+    Exact,
+    Sizes,
+    attention_layer,
+    by_layer,
+    bytes_read,
+    in_eight_bits,
+    init_feed_forward,
+    language_model,
+    multiplicative,
+    n_parameters,
+    plain_residual,
+    prefill,
+    scaling_transformer,
+    sparse_feed_forward,
+    step,
+    terraformer,
+    weights_read,
+)
+from efftx.models.decoding import State
 from efftx.sparsity import n_sparse_qkv
 from efftx.training.records import peak_rss_gib
 
@@ -65,11 +75,9 @@ def contenders(size: dict) -> dict[str, Callable]:
     """Name → what makes the model from a key."""
     dense, wide = sizes_of(size, widened=False), sizes_of(size, widened=True)
     units = {"n_units": size["n_units"], "d_lowrank": size["d_lowrank"]}
-    attention = partial(init_attention, n_projections=3, attend=full)
-    sparse_attention = partial(
-        init_sparse_attention, n_projections=3, attend=full, n_modules=size["n_modules"]
-    )
-    sparse_ff = partial(init_sparse_feed_forward, **units)
+    attention = attention_layer()
+    sparse_attention = attention_layer(Exact(), multiplicative(size["n_modules"]))
+    sparse_ff = sparse_feed_forward(**units)
     make = lambda *how: lambda key: language_model(key, *how, plain_residual)  # noqa: E731
     all_sparse = {
         **units,

@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from efftx.memory import reversible_forward, reversible_inverse, reversible_stack
-from efftx.models.layers import Sizes, blocked
-from efftx.models.residuals import branches, n_stacked, plain_residual, reversible_residual
-from efftx.models.transformer import transformer
+from efftx.models import Blocked, Sizes, plain_residual, reversible_residual, transformer
+from efftx.models.branch import branches, n_stacked
 
 D_MODEL, D_FF, N_HEADS, LENGTH, SEED = 256, 1024, 4, 4096, 0
 FF_CHUNK_LEN = 256
@@ -68,7 +67,7 @@ def make_blocks(depth: int, length: int = LENGTH, **options):
         d_head=D_MODEL // N_HEADS,
         max_len=length,
     )
-    return transformer(jax.random.key(SEED), sizes, attend=blocked, **options).blocks
+    return transformer(jax.random.key(SEED), sizes, kind=Blocked(), **options).blocks
 
 
 def make_input(length: int = LENGTH):
@@ -102,7 +101,7 @@ def run_in(dtype) -> Callable:
     """A branch as `reversible_stack` wants it, which sees x in the parameters' dtype."""
 
     def run(branch, x, key, extra, replay=None):
-        return branch.with_replay(x.astype(dtype), key, extra, replay)
+        return branch(x.astype(dtype), key, replay=replay)
 
     return run
 

@@ -37,8 +37,7 @@ def efftx_step(length: int) -> dict:
     import jax.numpy as jnp
     import optax
 
-    from efftx.models.layers import Sizes
-    from efftx.models.reformer import lsh, reformer
+    from efftx.models import Sizes, lsh, reformer
     from efftx.training.losses import bits_per_byte
 
     sizes = Sizes(N_LAYERS, D_MODEL, D_FF, N_HEADS, D_HEAD, max_len=length, vocab=VOCAB)

@@ -1,6 +1,7 @@
 """Attention: exact through the whole matrix, exact block by block, local, and by hashing.
 
-Everything is a function of one head's (length, d) arrays; ``map_heads`` takes it to all heads.
+Everything is a function of one head's (length, d) arrays; :func:`efftx.memory.map_heads` takes it
+to all heads.
 """
 
 from efftx.attention.blocked import blocked_attention, shared_qk_attention
@@ -12,7 +13,6 @@ from efftx.attention.hashing import (
     hash_vectors,
     random_rotations,
 )
-from efftx.attention.heads import map_heads
 from efftx.attention.layout import sort_by_bucket
 from efftx.attention.local import local_attention, local_attention_reference
 from efftx.attention.lsh import lsh_attention, lsh_attention_reference, reach_count
@@ -28,7 +28,6 @@ __all__ = [
     "local_attention_reference",
     "lsh_attention",
     "lsh_attention_reference",
-    "map_heads",
     "random_rotations",
     "reach_count",
     "shared_qk_attention",

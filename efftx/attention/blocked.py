@@ -3,10 +3,11 @@
 The softmax of a row needs its maximum and its sum, and both can be carried from block to block:
 when a block brings a larger maximum, what has been summed so far is rescaled. Only the sums are
 kept. The backward pass rebuilds each block's weights from the row's log-sum-exp, so nothing of size
-L² exists there either.
+L² exists there either, nor in the gradient of a gradient.
 Sources: Milakov & Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,14 +17,17 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from efftx.attention.full import (
-    at_least_float32,
+    as_residuals,
     check_attention,
     check_shared_qk,
+    in_dtype_of,
     unit_keys,
     with_last_resort,
     without_padding,
 )
 from efftx.attention.online_softmax import OnlineSoftmax
+from efftx.dtypes import at_least_float32
+from efftx.shards import vary_alike
 from efftx.validation import check_positive
 
 
@@ -46,13 +50,11 @@ def blocked_attention(
     """
     check_attention(q, k, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule = _Rule(causal, self_allowed=True, block_len=min(block_len, max(len(q), len(k))))
-    mask = _mask(key_mask, k)
+    rule = _Rule(causal, self_allowed=True, block_len=block_len)
     q_f, *keys_f = at_least_float32(q, k, v)
-    out, _ = _attend_jit(
-        rule, q_f / jnp.sqrt(q.shape[1]), *without_padding(key_mask, *keys_f), mask
-    )
-    return out.astype(v.dtype)
+    keys_f = without_padding(key_mask, *keys_f)
+    out, _ = _attend_alike(rule, q_f / jnp.sqrt(q.shape[1]), *keys_f, _mask(key_mask, k))
+    return in_dtype_of(v, out)
 
 
 def shared_qk_attention(
@@ -75,10 +77,10 @@ def shared_qk_attention(
     """
     check_shared_qk(qk, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule = _Rule(causal, self_allowed=False, block_len=min(block_len, len(qk)))
+    rule = _Rule(causal, self_allowed=False, block_len=block_len)
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
-    out, lse = _attend_jit(rule, queries, unit_keys(queries), values, _mask(key_mask, qk))
-    return with_last_resort(out, values, jnp.isfinite(lse), key_mask).astype(v.dtype)
+    out, lse = _attend_alike(rule, queries, unit_keys(queries), values, _mask(key_mask, qk))
+    return in_dtype_of(v, with_last_resort(out, values, jnp.isfinite(lse), key_mask))
 
 
 class _Rule(NamedTuple):
@@ -88,10 +90,21 @@ class _Rule(NamedTuple):
     self_allowed: bool
     block_len: int
 
+    def blocks(self, x):
+        """Cut into blocks; the last is filled with zeros (False in a mask).
+
+        What is shorter than a block is a block of its own length. Where positions are compared,
+        there are as many queries as keys, so that their blocks have one size.
+        """
+        block_len = min(self.block_len, len(x))
+        n_blocks = -(-len(x) // block_len)
+        filled = jnp.pad(x, [(0, n_blocks * block_len - len(x))] + [(0, 0)] * (x.ndim - 1))
+        return filled.reshape(n_blocks, block_len, *x.shape[1:])
+
     def scores(self, q, k, mask, i, j):
         """Scores of query block i with key block j, -inf where not allowed."""
-        query = i * self.block_len + jnp.arange(len(q))[:, None]
-        key = j * self.block_len + jnp.arange(len(k))
+        query = i * len(q) + jnp.arange(len(q))[:, None]
+        key = j * len(k) + jnp.arange(len(k))
         allowed = mask & (key <= query if self.causal else True)
         if not self.self_allowed:
             allowed &= key != query
@@ -102,17 +115,15 @@ def _mask(key_mask, keys):
     return jnp.ones(len(keys), bool) if key_mask is None else key_mask
 
 
-def _blocks(x, block_len: int):
-    """Cut into blocks; the last is filled with zeros (False in a mask)."""
-    n_blocks = -(-len(x) // block_len)
-    filled = jnp.pad(x, [(0, n_blocks * block_len - len(x))] + [(0, 0)] * (x.ndim - 1))
-    return filled.reshape(n_blocks, block_len, *x.shape[1:])
+@partial(jax.jit, static_argnums=0)  # a call outside jit compiles only once
+def _attend_alike(rule: _Rule, *arrays):
+    return _attend(rule, *vary_alike(arrays))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(rule: _Rule, q, k, v, mask):
     """Output and log-sum-exp of every query; a query with no allowed key gives 0 and +inf."""
-    q_blocks, *key_blocks = (_blocks(x, rule.block_len) for x in (q, k, v, mask))
+    q_blocks, *key_blocks = map(rule.blocks, (q, k, v, mask))
     n_key_blocks = len(key_blocks[0])
 
     def attend_block(i):
@@ -120,7 +131,7 @@ def _attend(rule: _Rule, q, k, v, mask):
             k_j, v_j, mask_j = (blocks[j] for blocks in key_blocks)
             return state.add(rule.scores(q_blocks[i], k_j, mask_j, i, j), v_j)
 
-        start = OnlineSoftmax.empty(rule.block_len, v.shape[1], v.dtype)
+        start = OnlineSoftmax.empty(q_blocks.shape[1], v)
         return lax.fori_loop(0, i + 1 if rule.causal else n_key_blocks, add_block, start).finish()
 
     out, lse = lax.map(attend_block, jnp.arange(len(q_blocks)))
@@ -129,41 +140,84 @@ def _attend(rule: _Rule, q, k, v, mask):
 
 def _attend_forward(rule: _Rule, q, k, v, mask):
     out, lse = _attend(rule, q, k, v, mask)
-    return (out, lse), (q, k, v, mask, out, lse)
+    return (out, lse), (*as_residuals((q, k, v, mask)), out, lse)
 
 
 def _attend_backward(rule: _Rule, kept, cotangents):
-    """Key block by key block: its gradients are complete at once, those of q are added up."""
     q, k, v, mask, out, lse = kept
-    g_out, _ = cotangents  # log-sum-exps only tell which rows are empty: no gradient runs there
-    mean_g = (g_out * out).sum(-1)
-    query_blocks = [_blocks(x, rule.block_len) for x in (q, g_out, lse, mean_g)]
-    key_blocks = [_blocks(x, rule.block_len) for x in (k, v, mask)]
-    n_query_blocks = len(query_blocks[0])
-
-    def backward_key_block(g_q, block):
-        j, k_j, v_j, mask_j = block
-
-        def add_query_block(i, gradients):
-            g_q, g_k, g_v = gradients
-            q_i, g_i, lse_i, mean_g_i = (blocks[i] for blocks in query_blocks)
-            p = jnp.exp(rule.scores(q_i, k_j, mask_j, i, j) - lse_i[:, None])
-            g_s = p * (g_i @ v_j.T - mean_g_i[:, None])
-            return g_q.at[i].add(g_s @ k_j), g_k + g_s.T @ q_i, g_v + p.T @ g_i
-
-        start = (g_q, jnp.zeros_like(k_j), jnp.zeros_like(v_j))
-        first = j if rule.causal else 0
-        g_q, *g_keys = lax.fori_loop(first, n_query_blocks, add_query_block, start)
-        return g_q, g_keys
-
-    g_q, (g_k, g_v) = lax.scan(
-        backward_key_block,
-        jnp.zeros_like(query_blocks[0]),
-        (jnp.arange(len(key_blocks[0])), *key_blocks),
+    g_out, g_lse = cotangents
+    mean_g = (g_out * out).sum(-1) - g_lse
+    rows, columns = jax.tree.map(rule.blocks, ((q, g_out, lse, mean_g), (k, v)))
+    g_q, g_keys = _over_pairs(rule, _gradients, rule.blocks(mask), rows, columns)
+    whole = (
+        g.reshape(-1, x.shape[1])[: len(x)] for g, x in zip((g_q, *g_keys), (q, k, v), strict=True)
     )
-    whole = (g.reshape(-1, x.shape[1])[: len(x)] for g, x in ((g_q, q), (g_k, k), (g_v, v)))
     return *whole, None
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
-_attend_jit = jax.jit(_attend, static_argnums=0)  # a call outside jit compiles only once
+
+
+def _gradients(scores: Callable, row, column):
+    """What a pair of blocks adds to the gradients of its queries, and of its keys and values."""
+    (q, g, lse, mean_g), (k, v) = row, column
+    p = jnp.exp(scores(q, k) - lse[:, None])
+    g_s = p * (g @ v.T - mean_g[:, None])
+    return g_s @ k, (g_s.T @ q, p.T @ g)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _over_pairs(rule: _Rule, of_pair: Callable, mask, rows, columns):
+    """of_pair(scores, row, column) of all pairs of blocks, summed up by rows and by columns.
+
+    Of the allowed pairs, that is. Column by column: its sum is complete at once, those of the rows
+    are added up.
+    """
+    n_rows = len(jax.tree.leaves(rows)[0])
+
+    def one_pair(mask_j, row, column, i=0, j=0):
+        return of_pair(partial(rule.scores, mask=mask_j, i=i, j=j), row, column)
+
+    def add_column(sums, column):
+        j, *column = column
+
+        def add_row(i, state):
+            sums, total = state
+            to_row, to_column = one_pair(column[0], _block(i, rows), column[1], i, j)
+            sums = jax.tree.map(lambda x, more: x.at[i].add(more), sums, to_row)
+            return sums, jax.tree.map(jnp.add, total, to_column)
+
+        start = sums, zeros(of_column)
+        return lax.fori_loop(j if rule.causal else 0, n_rows, add_row, start)
+
+    def zeros(shapes, *leading):
+        like = jax.tree.leaves(rows)[0]  # as they are all, under shard_map
+        return jax.tree.map(lambda x: jnp.zeros_like(like, x.dtype, (*leading, *x.shape)), shapes)
+
+    of_row, of_column = jax.eval_shape(one_pair, *_block(0, (mask, rows, columns)))
+    order = jnp.arange(len(mask))
+    return lax.scan(add_column, zeros(of_row, n_rows), (order, mask, columns))
+
+
+def _block(i, blocks):
+    return jax.tree.map(lambda x: x[i], blocks)
+
+
+def _over_pairs_forward(rule: _Rule, of_pair: Callable, *arrays):
+    return _over_pairs(rule, of_pair, *arrays), as_residuals(arrays)
+
+
+def _over_pairs_backward(rule: _Rule, of_pair: Callable, kept, cotangents):
+    """A sum over pairs of blocks again; so there may be gradients of gradients of any order."""
+    mask, rows, columns = kept
+    g_rows, g_columns = cotangents
+    pull_back = partial(_pull_back, of_pair)
+    return None, *_over_pairs(rule, pull_back, mask, (rows, g_rows), (columns, g_columns))
+
+
+def _pull_back(of_pair: Callable, scores: Callable, row, column):
+    (row, g_row), (column, g_column) = row, column
+    return jax.vjp(partial(of_pair, scores), row, column)[1]((g_row, g_column))
+
+
+_over_pairs.defvjp(_over_pairs_forward, _over_pairs_backward)

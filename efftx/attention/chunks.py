@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from efftx.attention.full import squared_norms
+from efftx.attention.full import as_residuals, squared_norms
 from efftx.attention.layout import Layout, Rule, group_sizes, groups_at_once, lay_out
 
 REACHES_NONE = -4  # a query's code where it must reach no key, an empty slot neither
@@ -48,12 +48,13 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
             return lax.dynamic_slice_in_dim(x[n_round], start, size).reshape(-1, m)
 
         position, code = slots(layout.order), slots(layout.code)
-        own = Tokens(qk[position], v[position], position, code, layout.code_at[position])
+        move = partial(_rows, position)
+        own = Tokens(move(qk), move(v), position, code, move(layout.code_at))
         queries = own._replace(
             code=jnp.where(code >= 0, code, REACHES_NONE).at[0].set(REACHES_NONE)
         )
         before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), own)
-        return attend(queries, own, before, *(x[position] for x in for_queries))
+        return attend(queries, own, before, *map(move, for_queries))
 
     def attend_several(groups):
         return jax.tree.map(lambda *x: jnp.stack(x), *map(attend_group, groups))
@@ -62,11 +63,16 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
     return jax.tree.map(lambda x: x.reshape(n_groups, *x.shape[2:]), results)
 
 
+def _rows(index: Array, x: Array) -> Array:
+    """x[index], without a look at bounds: each index comes from a sort of positions."""
+    return x.at[index].get(mode="promise_in_bounds")
+
+
 def _by_position(slot: Array, results: Array) -> Array:
     """(length, …): from groups of chunks back to the order of the sequence."""
     _, n_chunks, m, width = results.shape
     in_group = (n_chunks - 1) * m
-    return results.reshape(-1, width)[slot + m * (slot // in_group + 1)]
+    return _rows(slot + m * (slot // in_group + 1), results.reshape(-1, width))
 
 
 def _scores(rule: Rule, n_round, queries: Tokens, keys: Tokens, chunks_back: int) -> Array:
@@ -127,10 +133,13 @@ def _attend_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tok
     ]
     largest = jnp.maximum(*(s.max(-1, keepdims=True) for s in scores))
     largest = jnp.maximum(largest, jnp.finfo(largest.dtype).min)  # (-inf) - (-inf) would be NaN
+    largest = lax.stop_gradient(largest)  # it cancels
     p_own, p_before = (jnp.exp(s - largest) for s in scores)
     total = p_own.sum(-1, keepdims=True) + p_before.sum(-1, keepdims=True)
-    out = (p_own @ own.v + p_before @ before.v) / jnp.where(total > 0, total, 1)
-    return out, largest + jnp.log(total)
+    some = total > 0
+    total = jnp.where(some, total, 1)  # of nothing, so that no log 0 gets a gradient
+    out = (p_own @ own.v + p_before @ before.v) / total
+    return out, jnp.where(some, largest + jnp.log(total), -jnp.inf)
 
 
 def _merge(out_a, lse_a, out_b, lse_b):
@@ -143,7 +152,7 @@ def _merge(out_a, lse_a, out_b, lse_b):
 def _attend_forward(rule: Rule, qk, v, buckets, mask):
     layout = lay_out(rule, buckets, mask)
     out, lse = _attend_all_rounds(rule, qk, v, layout)
-    return out, (qk, v, layout, out, lse)
+    return out, (*as_residuals((qk, v)), layout, out, lse)
 
 
 def _attend_backward(rule: Rule, kept, g_out):
@@ -180,7 +189,8 @@ def _backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: T
         p = jnp.exp(scores - lse)
         g_scores = p * (g @ keys.v.mT - mean_g)
         r = lax.rsqrt(squared_norms(keys.qk))
-        by_norm = jnp.where(p > 0, g_scores * scores, 0).sum(-2) * r**2
+        # A weight of 0 leaves out its score, which may be -inf: so does the gradient of this.
+        by_norm = (g_scores * jnp.where(p > 0, scores, 0)).sum(-2) * r**2
         return p, g_scores * r[..., None, :], by_norm[..., None] * keys.qk
 
     p, a, by_norm = through_scores(own, 0)

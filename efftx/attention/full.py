@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from efftx.dtypes import at_least_float32
 from efftx.validation import (
     check_choice,
     check_key_mask,
     check_same_length,
     check_same_width,
-    check_vectors,
+    check_vectors_of_head,
 )
 
 
@@ -24,18 +25,19 @@ def full_attention(
     r"""Scaled dot-product attention of one head, softmax(q kᵀ / √d) v.
 
     ``causal`` lets position i attend to keys 0 … i (then there are as many keys as queries);
-    ``key_mask`` is True for keys that may be attended to. A query with no permitted key gives 0
-    and zero gradients. Scores and softmax are computed in at least float32; the result has v's
-    dtype. Takes O(L²) memory.
+    ``key_mask`` is True for keys that may be attended to; others are not read. A query with no
+    permitted key gives 0 and zero gradients. Scores and softmax are computed in at least float32;
+    the result has v's dtype. Takes O(L²) memory.
 
     Raises ValueError for wrong ranks, widths, lengths or dtypes.
     Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
     check_attention(q, k, v, causal, key_mask)
-    q_f, k_f, v_f = at_least_float32(q, k, v)
+    q_f, *keys_f = at_least_float32(q, k, v)
+    k_f, v_f = without_padding(key_mask, *keys_f)
     scores = q_f @ k_f.T / jnp.sqrt(q.shape[1])
     allowed = allowed_pairs(len(q), len(k), causal=causal, key_mask=key_mask)
-    return (masked_softmax(scores, allowed) @ v_f).astype(v.dtype)
+    return in_dtype_of(v, masked_softmax(scores, allowed) @ v_f)
 
 
 def shared_qk_attention_reference(
@@ -47,9 +49,9 @@ def shared_qk_attention_reference(
 ) -> Float[Array, "length d_value"]:
     r"""The definition of :func:`efftx.attention.shared_qk_attention`, through the L × L matrix."""
     check_shared_qk(qk, v, causal, key_mask)
-    queries, values = at_least_float32(qk, v)
+    queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     allowed = allowed_pairs(len(qk), len(qk), causal=causal, key_mask=key_mask)
-    return shared_qk_over(allowed, queries, values, key_mask).astype(v.dtype)
+    return in_dtype_of(v, shared_qk_over(allowed, queries, values, key_mask))
 
 
 def shared_qk_over(count, qk, v, key_mask=None):
@@ -92,10 +94,18 @@ def squared_norms(qk):
     return jnp.where(squared > 0, squared, 1)
 
 
-def at_least_float32(*arrays):
-    """The arrays in their common dtype, but bfloat16 and float16 become float32."""
-    dtype = jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
-    return tuple(x.astype(dtype) for x in arrays)
+def in_dtype_of(v, out):
+    """The output as callers get it back."""
+    return out.astype(jnp.asarray(v).dtype)
+
+
+def as_residuals(tree):
+    """The same arrays, to be kept by a ``jax.custom_vjp``, but none of its arguments itself.
+
+    Where a residual *is* an argument, jax 0.10 to 0.12 mistake another array for it if the gradient
+    of the gradient is taken in a loop, as that of ``map_heads``. When compiled this does nothing.
+    """
+    return jax.tree.map(lambda x: x[None][0], tree)
 
 
 def without_padding(key_mask, *arrays):
@@ -107,7 +117,7 @@ def without_padding(key_mask, *arrays):
 
 def check_attention(q, k, v, causal, key_mask) -> None:
     """Bad input to attention with separate queries and keys raises ValueError."""
-    check_vectors(q=q, k=k, v=v)
+    check_vectors_of_head(q=q, k=k, v=v)
     check_choice("causal", causal, (True, False))
     check_same_width(q=q, k=k)
     check_same_length(k=k, v=v)
@@ -118,7 +128,7 @@ def check_attention(q, k, v, causal, key_mask) -> None:
 
 def check_shared_qk(qk, v, causal, key_mask) -> None:
     """Bad input to attention with shared queries and keys raises ValueError."""
-    check_vectors(qk=qk, v=v)
+    check_vectors_of_head(qk=qk, v=v)
     check_choice("causal", causal, (True, False))
     check_same_length(qk=qk, v=v)
     check_key_mask(key_mask, len(qk))

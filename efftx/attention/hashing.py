@@ -8,8 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from efftx.attention.full import at_least_float32
-from efftx.validation import check_positive, check_vectors, require
+from efftx.dtypes import DRAWN, at_least_float32
+from efftx.validation import (
+    check_key,
+    check_positive,
+    check_vectors_of_head,
+    require,
+    values_are_known,
+)
 
 LARGEST_RADIX = 32  # of one factor of the hash: its rotation is a d_head × 16 matrix
 MOST_BUCKETS = 2**29  # so that 2·bucket + chunk fits in an int32
@@ -24,14 +30,15 @@ def random_rotations(
     such factors (2 × a large prime, say) is hashed in one piece, which costs a d_head × n_buckets/2
     matrix and a product with it.
 
-    Raises ValueError for an odd n_buckets and for numbers below 1.
+    Raises ValueError for a key that is none, an odd n_buckets and numbers below 1.
     Source: Andoni et al. 2015, arXiv 1509.02897; Kitaev et al. 2020, arXiv 2001.04451, section 2.
     """
+    check_key(key=key)
     check_positive(d_head=d_head, n_hashes=n_hashes)
     radices = factor_buckets(n_buckets)
     keys = jax.random.split(key, len(radices))
     return tuple(
-        jax.random.normal(k, (n_hashes, d_head, radix // 2))
+        jax.random.normal(k, (n_hashes, d_head, radix // 2), DRAWN)
         for k, radix in zip(keys, radices, strict=True)
     )
 
@@ -48,7 +55,7 @@ def hash_vectors(
     Raises ValueError where widths differ.
     Source: Kitaev et al. 2020, arXiv 2001.04451, section 2; factorised as in trax.
     """
-    check_vectors(x=x)
+    check_vectors_of_head(x=x)
     n_hashes = {rotation.shape[0] for rotation in rotations}
     require(
         len(n_hashes) == 1,
@@ -130,6 +137,10 @@ def collision_probability(
     Source: Andoni et al. 2015, arXiv 1509.02897, section 3 (there as an asymptotic bound).
     """
     check_positive(n_hashes=n_hashes)
+    require(
+        values_are_known(angle),
+        "angle must be a number that is known, outside of jit, grad and vmap; got a traced array.",
+    )
     angles = np.asarray(angle, np.float64)
     require(
         bool(((angles >= 0) & (angles <= math.pi + 1e-6)).all()),

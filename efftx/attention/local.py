@@ -13,11 +13,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from efftx.attention.full import (
-    at_least_float32,
     check_attention,
+    in_dtype_of,
     masked_softmax,
     without_padding,
 )
+from efftx.dtypes import at_least_float32
 from efftx.validation import check_positive
 
 SCORES_AT_ONCE = 2**21  # of the chunks that are worked on together, each m × 2m
@@ -49,7 +50,7 @@ def local_attention(
     q_f, *keys_f = at_least_float32(q, k, v)
     keys_f = without_padding(key_mask, *keys_f)
     scaled = q_f / jnp.sqrt(q.shape[1])
-    return _attend(min(chunk_len, len(q)), scaled, *keys_f, mask).astype(v.dtype)
+    return in_dtype_of(v, _attend(min(chunk_len, len(q)), scaled, *keys_f, mask))
 
 
 def local_attention_reference(
@@ -62,14 +63,16 @@ def local_attention_reference(
 ) -> Float[Array, "length d_value"]:
     """The definition of :func:`local_attention`, through the whole L × L matrix."""
     check_attention(q, k, v, True, key_mask)
-    q_f, k_f, v_f = at_least_float32(q, k, v)
+    check_positive(chunk_len=chunk_len)
+    q_f, *keys_f = at_least_float32(q, k, v)
+    k_f, v_f = without_padding(key_mask, *keys_f)
     position = jnp.arange(len(q))
     chunk = position // chunk_len
     allowed = (position <= position[:, None]) & (chunk[:, None] - chunk <= 1)
     if key_mask is not None:
         allowed &= key_mask
     weights = masked_softmax(q_f @ k_f.T / jnp.sqrt(q.shape[1]), allowed)
-    return (weights @ v_f).astype(v.dtype)
+    return in_dtype_of(v, weights @ v_f)
 
 
 @partial(jax.jit, static_argnums=0)

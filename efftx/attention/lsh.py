@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from efftx.attention.blocked import shared_qk_attention
+from efftx.attention.by_length import hash_by_length
 from efftx.attention.chunks import attend_in_chunks
 from efftx.attention.full import (
-    at_least_float32,
     check_shared_qk,
+    in_dtype_of,
     shared_qk_over,
     without_padding,
 )
@@ -22,7 +23,18 @@ from efftx.attention.hashing import (
     random_rotations,
 )
 from efftx.attention.layout import Rule
-from efftx.validation import check_choice, check_positive, describe, require, values_are_known
+from efftx.dtypes import at_least_float32
+from efftx.shards import vary_alike
+from efftx.validation import (
+    check_choice,
+    check_key_mask,
+    check_positive,
+    describe,
+    hint_for_key,
+    is_key,
+    require,
+    values_are_known,
+)
 
 SEMANTICS = ("paper", "trax")
 
@@ -54,11 +66,13 @@ def lsh_attention(
 
     Time O(n_hashes · L · m), memory O(L·d) forward and backward. Any length ≥ 1. Computed in at
     least float32; the result has v's dtype. Buckets are integers: no gradient runs through them.
+    A gradient of a gradient keeps the scores, O(n_hashes · L · m).
 
     key_mask     True for positions that take part; others are padding: no slot, output 0.
     buckets      replays these, in the form of ``hash_vectors``, instead of hashing with ``key``.
                  Under jit their values cannot be checked; they must lie in [0, n_buckets).
-    n_buckets    even; by default 2·⌈L/m⌉ rounded up to a number that factors well.
+    n_buckets    even; by default 2·⌈L/m⌉ rounded up to a number that factors well, where L counts
+                 no padding: it changes nothing.
     full_below   lengths below this use exact ``shared_qk_attention``, which is then faster; never
                  with ``buckets``. The buckets that ``return_buckets`` returns are None then.
     semantics    "paper", or "trax": what trax and Hugging Face compute. There a query attends to
@@ -73,22 +87,27 @@ def lsh_attention(
     check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
     check_choice("semantics", semantics, SEMANTICS)
     require(
-        buckets is not None or jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key),
+        buckets is not None or is_key(key),
         "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay; "
-        f"got key={key!r}.",
+        f"got key={key!r}.{hint_for_key(key)}",
     )
     length, d_head = qk.shape
     if length < full_below and buckets is None:
         exact = shared_qk_attention(qk, v, causal=causal, key_mask=key_mask)
         return (exact, None) if return_buckets else exact
+    by_length = n_buckets is None and key_mask is not None
     if n_buckets is None:
         n_buckets = default_n_buckets(length, chunk_len)
-    if buckets is None:
+    if buckets is None and by_length:
+        how = {"n_hashes": n_hashes, "chunk_len": chunk_len}
+        buckets = hash_by_length(qk, key, jnp.sum(key_mask), **how)
+    elif buckets is None:
         buckets = hash_vectors(qk, random_rotations(key, d_head, n_buckets, n_hashes))
     else:
         check_buckets(buckets, n_hashes, length, n_buckets)
-    rule = Rule(n_buckets, chunk_len, causal, paper=semantics == "paper")
-    out = _attend(rule, qk, v, buckets.astype(jnp.int32), key_mask)
+    # A chunk that is longer than the text would only be filled up.
+    rule = Rule(n_buckets, min(chunk_len, length), causal, paper=semantics == "paper")
+    out = in_dtype_of(v, _attend(rule, qk, v, jnp.asarray(buckets, jnp.int32), key_mask))
     return (out, buckets) if return_buckets else out
 
 
@@ -96,17 +115,13 @@ def lsh_attention(
 def _attend(rule: Rule, qk, v, buckets, key_mask):
     mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
-    out = attend_in_chunks(rule, queries, values, buckets, mask)
-    return out.astype(v.dtype)
+    return attend_in_chunks(rule, *vary_alike((queries, values, buckets, mask)))
 
 
 def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
     """Buckets to replay have the form of ``hash_vectors``; values are checked where concrete."""
     factor_buckets(n_buckets)  # even, at least 2
-    require(
-        hasattr(buckets, "shape") and jnp.issubdtype(buckets.dtype, jnp.integer),
-        f"buckets must be integers, as hash_vectors returns them; got {describe(buckets)}.",
-    )
+    check_integers(buckets)
     require(
         buckets.shape == (n_hashes, length),
         f"buckets must have shape (n_hashes, length) = ({n_hashes}, {length}); "
@@ -119,6 +134,14 @@ def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
         bool(((values >= 0) & (values < n_buckets)).all()),
         f"buckets must lie in [0, n_buckets) = [0, {n_buckets}); "
         f"got values from {values.min()} to {values.max()}.",
+    )
+
+
+def check_integers(buckets) -> None:
+    """Buckets are an array of integers."""
+    require(
+        hasattr(buckets, "shape") and jnp.issubdtype(buckets.dtype, jnp.integer),
+        f"buckets must be integers, as hash_vectors returns them; got {describe(buckets)}.",
     )
 
 
@@ -138,13 +161,17 @@ def lsh_attention_reference(
     in the paper's union, the plain count under trax.
     """
     check_shared_qk(qk, v, causal, key_mask)
-    queries, values = at_least_float32(qk, v)
+    queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     count = reach_count(
         buckets, chunk_len=chunk_len, causal=causal, key_mask=key_mask, semantics=semantics
     )
+    require(
+        len(count) == len(qk),
+        f"buckets and qk must have the same length; got {describe(buckets)} and {describe(qk)}.",
+    )
     if semantics == "paper":
         count = jnp.minimum(count, 1)
-    return shared_qk_over(count, queries, values, key_mask).astype(v.dtype)
+    return in_dtype_of(v, shared_qk_over(count, queries, values, key_mask))
 
 
 def reach_count(
@@ -155,8 +182,20 @@ def reach_count(
     key_mask: Bool[Array, "length"] | None = None,
     semantics: str = "paper",
 ) -> Int[Array, "length length"]:
-    """In how many rounds query i reaches key j ≠ i (N_ij of the paper, where not zero)."""
+    """In how many rounds query i reaches key j ≠ i (N_ij of the paper, where not zero).
+
+    Raises ValueError for buckets that are no (n_hashes, length) integers, chunk_len < 1 and unknown
+    semantics.
+    """
+    check_integers(buckets)
+    require(
+        buckets.ndim == 2,
+        f"buckets must have shape (n_hashes, length); got {describe(buckets)}.",
+    )
+    check_positive(chunk_len=chunk_len)
+    check_choice("semantics", semantics, SEMANTICS)
     length = buckets.shape[1]
+    check_key_mask(key_mask, length)
     valid = jnp.ones(length, bool) if key_mask is None else key_mask
     position = jnp.arange(length)
     n_chunks = jnp.maximum(-(-valid.sum() // chunk_len), 1)

@@ -25,11 +25,12 @@ class OnlineSoftmax:
     weighted: Array  # (rows, d_value)
 
     @staticmethod
-    def empty(rows: int, d_value: int, dtype) -> "OnlineSoftmax":
-        """No key seen yet."""
+    def empty(rows: int, v: Array) -> "OnlineSoftmax":
+        """No key seen yet, of keys whose values are (…, d_value) like v."""
         # Finite, since (-inf) - (-inf) would be NaN.
-        least = jnp.full(rows, jnp.finfo(dtype).min, dtype)
-        return OnlineSoftmax(least, jnp.zeros(rows, dtype), jnp.zeros((rows, d_value), dtype))
+        least = jnp.full_like(v, jnp.finfo(v.dtype).min, shape=rows)
+        nothing = (jnp.zeros_like(v, shape=shape) for shape in (rows, (rows, v.shape[-1])))
+        return OnlineSoftmax(least, *nothing)
 
     @staticmethod
     def of(scores: Array, v: Array) -> "OnlineSoftmax":

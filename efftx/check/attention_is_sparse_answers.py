@@ -3,47 +3,45 @@
 Written in numpy from the definitions, so that they share nothing with ``efftx.attention``.
 """
 
+from math import prod
+
 import numpy as np
+
+from efftx.check.promises import arrays_made, held_at_once
+
+DRAWS = 2  # of each
 
 # Part 1
 
 
 def weight_cases(rng):
-    """Attention weights of causal queries, k from 1 to all keys; many weights are equal."""
-    for length in (3, 5, 12):
-        for k in (2, 1, length // 2, length):
-            scores = rng.integers(-2, 3, size=(length, length)).astype(float)
-            yield {"weights": softmax(where_causal(scores)), "k": k}
+    """Attention weights of causal queries, k from 1 to all keys; many weights are equal.
+
+    Few shapes, since jax compiles every operation for each.
+    """
+    for length, ks in ((3, (2, 1, 3)), (6, (2, 4))):
+        for k in ks:
+            for _ in range(DRAWS):
+                scores = rng.integers(-2, 3, size=(length, length)).astype(float)
+                yield {"weights": softmax(where_causal(scores)), "k": k}
 
 
 def where_causal(scores):
     return np.where(np.tri(len(scores), dtype=bool), scores, -np.inf)
 
 
-def softmax(scores, axis=-1):
-    weights = np.exp(scores - scores.max(axis, keepdims=True))
-    return weights / weights.sum(axis, keepdims=True)
+def softmax(scores):
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
 
 
-def largest_first(weights, axis=-1):
-    return -np.sort(-weights, axis=axis)
+def largest_first(weights):
+    return -np.sort(-weights, axis=-1)
 
 
 def mass_of_top(weights, k):
     """The right share."""
     return largest_first(weights)[:, :k].sum(-1)
-
-
-def mass_from_threshold(weights, k):
-    """With all that are equal to the k-th largest."""
-    threshold = largest_first(weights)[:, k - 1 : k]
-    return np.where(weights >= threshold, weights, 0).sum(-1)
-
-
-def mass_of_recent(weights, k):
-    """Of the query's own key and the k - 1 before it."""
-    length = len(weights)
-    return np.where(np.tri(length, k=-k, dtype=bool), 0, weights).sum(-1)
 
 
 # Part 2: a state is (maximum, total, weighted)
@@ -80,41 +78,11 @@ def keys(rng, size, rows, n_keys):
     return scores.astype(np.float32), rng.normal(size=(n_keys, 2)).astype(np.float32)
 
 
-def larger(maximum, scores):
-    return np.maximum(maximum, scores.max(-1))
-
-
-def no_maximum(maximum, scores):
-    return np.zeros_like(maximum)
-
-
-def to_common(own, common):
-    """The factor that sums relative to `own` take to be relative to `common`."""
-    return np.exp(own - common)
-
-
-def unchanged(own, common):
-    return np.ones_like(common)
-
-
-def nothing(own, common):
-    return np.zeros_like(common)
-
-
-def added(
-    maximum, total, weighted, scores, v, *, reference=larger, keep=(to_common, to_common), of=None
-):
-    """The right state; or with another maximum, other factors of total and weighted, or with the
-    block's scores taken relative to of(maximum, scores)."""
-    common = reference(maximum, scores)
-    p = np.exp(scores - (common if of is None else of(maximum, scores))[:, None])
-    for_total, for_weighted = (factor(maximum, common) for factor in keep)
-    return common, for_total * total + p.sum(-1), for_weighted[:, None] * weighted + p @ v
-
-
-def added_and_divided(*case):
-    maximum, total, weighted = added(*case)
-    return maximum, total, weighted / total[:, None]
+def added(maximum, total, weighted, scores, v):
+    """The right state."""
+    common = np.maximum(maximum, scores.max(-1))
+    p, shrink = np.exp(scores - common[:, None]), np.exp(maximum - common)
+    return common, shrink * total + p.sum(-1), shrink[:, None] * weighted + p @ v
 
 
 # Part 3
@@ -128,58 +96,42 @@ def count_cases(rng):
 
 def keys_compared(length, block_len):
     """The right count: all keys up to the end of the query's block."""
-    return np.minimum(uncapped(length, block_len), length)
-
-
-def uncapped(length, block_len):
-    return (np.arange(length) // block_len + 1) * block_len
+    return np.minimum((np.arange(length) // block_len + 1) * block_len, length)
 
 
 # Part 4
 
 
 def attention_cases(rng):
-    """Blocks that fill the length; in every second case the last block's values are nan."""
-    for length, block_len in ((4, 2), (3, 1), (6, 3), (4, 4), (12, 4), (20, 5)):
+    """Blocks that fill the length. In every second case of a size the last block's values are nan;
+    in the last, all scores are far below 0."""
+    for length, block_len in ((4, 2), (3, 1), (6, 2)):
         for unwritten in (False, True):
             q, k = 2 * rng.normal(size=(2, length, 3))
             v = rng.normal(size=(length, 2))
-            if unwritten and block_len < length:
+            if unwritten:
                 v[-block_len:] = np.nan
             yield {"q": q, "k": k, "v": v, "block_len": block_len}
+    q = 2 + rng.random((4, 3))
+    yield {"q": q, "k": -20 * q, "v": rng.normal(size=(4, 2)), "block_len": 2}
 
 
-def not_later(query, key, block_len):
-    """The right mask."""
-    return key <= query
-
-
-def up_to_the_diagonal(i, n_blocks):
+def up_to_the_diagonal(i):
     """The right key blocks of query block i."""
     return range(i + 1)
 
 
-def every_block(i, n_blocks):
-    return range(n_blocks)
-
-
-def blocked(q, k, v, block_len, *, allowed=not_later, visit=up_to_the_diagonal, scale=None):
-    """Exact causal attention block by block; or with another mask, other blocks or another scale.
+def blocked(q, k, v, block_len, *, visit=up_to_the_diagonal):
+    """Exact causal attention block by block; or over other blocks.
 
     A visited block reads all its values, so that a nan there is felt though its weight is 0.
     """
-    length, outs = len(q), []
-    scale = q.shape[1] ** -0.5 if scale is None else scale
-    for i in range(length // block_len):
+    outs = []
+    for i in range(len(q) // block_len):
         query = np.arange(i * block_len, (i + 1) * block_len)
-        read = [
-            np.arange(j * block_len, (j + 1) * block_len) for j in visit(i, length // block_len)
-        ]
-        key = np.concatenate([np.zeros(0, int), *read])
-        scores = np.where(
-            allowed(query[:, None], key, block_len), q[query] @ k[key].T * scale, -np.inf
-        )
-        outs.append(weighted_mean(scores, v[key]))
+        key = np.concatenate([np.arange(j * block_len, (j + 1) * block_len) for j in visit(i)])
+        scores = q[query] @ k[key].T / q.shape[1] ** 0.5
+        outs.append(weighted_mean(np.where(key <= query[:, None], scores, -np.inf), v[key]))
     return np.concatenate(outs)
 
 
@@ -188,14 +140,6 @@ def weighted_mean(scores, v):
     largest = scores.max(-1, keepdims=True, initial=np.finfo(float).min)
     p = np.exp(scores - largest)
     return p @ v / p.sum(-1, keepdims=True)
-
-
-def undivided(q, k, v, block_len):
-    """The weighted sums, relative to each row's maximum, as they are carried."""
-    scores = where_causal(q @ k.T / q.shape[1] ** 0.5)
-    p = np.exp(scores - scores.max(-1, keepdims=True))
-    ends = (np.arange(len(q)) // block_len + 1) * block_len
-    return np.stack([row[:end] @ v[:end] for row, end in zip(p, ends, strict=True)])
 
 
 def never_reset(q, k, v, block_len):
@@ -215,8 +159,49 @@ def mean_of_blocks(q, k, v, block_len):
     outs = []
     for i in range(len(q) // block_len):
         one_by_one = [
-            blocked(q, k, v, block_len, visit=lambda _, n, j=j: [j])[i * block_len :][:block_len]
+            blocked(q, k, v, block_len, visit=lambda _, j=j: [j])[i * block_len :][:block_len]
             for j in range(i + 1)
         ]
         outs.append(np.mean(one_by_one, axis=0))
     return np.concatenate(outs)
+
+
+# What is promised besides: no more than block_len × block_len scores. They are what has neither
+# d_head nor d_value columns; in numpy, whatever is there at once.
+
+LONG, SHORT = 256, 16  # positions, positions in a block: what has one row a position is no larger
+D_HEAD, D_VALUE = 3, 2
+ROOM, ROOM_IN_NUMPY = 10, 30  # blocks; numpy's are of float64, and the outputs so far are there
+
+
+def long_case() -> dict:
+    rng = np.random.default_rng(0)
+    q, k = rng.normal(size=(2, LONG, D_HEAD)).astype(np.float32)
+    v = rng.normal(size=(LONG, D_VALUE)).astype(np.float32)
+    return {"q": q, "k": k, "v": v, "block_len": SHORT}
+
+
+def is_of_scores(shape: tuple[int, ...]) -> bool:
+    """Of pairs of a query and a key: it has two axes at least, and none of features."""
+    return len(shape) > 1 and not {D_HEAD, D_VALUE} & set(shape[-2:])
+
+
+def few_scores(answer) -> str:
+    """The promise that there are never more scores than those of one block."""
+    shapes = arrays_made(answer, long_case())
+    largest = max(filter(is_of_scores, shapes or ()), key=prod, default=())
+    if largest and prod(largest) > SHORT**2:
+        return (
+            f"with {LONG} positions in blocks of {SHORT} it makes an array of {prod(largest):,} "
+            f"scores or the like, of shape {largest}. Let none be larger than {SHORT} × {SHORT}, "
+            "and hand every block to add_keys as soon as it is there."
+        )
+    held = held_at_once(answer, long_case(), "How many scores it holds", is_of_scores)
+    room = ROOM_IN_NUMPY if shapes is None else ROOM
+    if held <= room * 4 * SHORT**2:
+        return ""
+    return (
+        f"with {LONG} positions in blocks of {SHORT} it holds as much as {held // (4 * SHORT**2)} "
+        "blocks of scores at once. Hand every block to add_keys as soon as it is there, and keep "
+        "none."
+    )

@@ -3,9 +3,9 @@
 Written in numpy from the definitions, so that they share nothing with ``efftx.memory``.
 """
 
-from functools import partial
-
 import numpy as np
+
+from efftx.check.promises import held_at_once, largest_array
 
 # Few sizes, since jax compiles every operation for each: length, chunk_len. Two leave a rest, and
 # one chunk is longer than all.
@@ -71,21 +71,6 @@ def last_chunk_from_the_end(layer, x, chunk_len, n_rest):
     return layer(x[-chunk_len:])[:n_rest]
 
 
-def rest_of_zeros(layer, x, chunk_len, n_rest):
-    return layer(np.zeros_like(x[:n_rest]))
-
-
-def backwards(layer, x, chunk_len):
-    """The chunks joined from the last to the first."""
-    chunks = [layer(x[i : i + chunk_len]) for i in starts(x, chunk_len)]
-    return np.concatenate(chunks[::-1])
-
-
-def always_the_first(layer, x, chunk_len):
-    chunks = [layer(x[: len(x[i : i + chunk_len])]) for i in starts(x, chunk_len)]
-    return np.concatenate(chunks)
-
-
 def one_step_at_a_time(layer, x, chunk_len):
     """Chunk number n starts at position n."""
     lengths = [len(x[i : i + chunk_len]) for i in starts(x, chunk_len)]
@@ -103,7 +88,7 @@ def dealt_out(layer, x, chunk_len):
 
 def gradient_cases(rng):
     for length, chunk_len in SIZES:
-        for _ in range(DRAWS):
+        for draw in range(DRAWS):
             shapes = {
                 "w1": (D_MODEL, D_FF),
                 "b1": (D_FF,),
@@ -112,36 +97,21 @@ def gradient_cases(rng):
                 "g": (length, D_MODEL),
             }
             arrays = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+            if draw == 1:  # an inside of exactly 0, where the slope is 0
+                arrays["b1"][:], arrays["x"][0] = 0, 0
             yield {**arrays, "chunk_len": chunk_len}
 
 
-def slope(inside, g):
-    """ReLU's derivative where the inside is positive."""
-    return inside > 0
-
-
-def one_chunk(w1, b1, w2, x, g, *, mask=slope, relu=lambda inside: np.maximum(inside, 0)):
+def one_chunk(w1, b1, w2, x, g):
     """The gradients of one chunk: of w1, b1, w2 and x."""
     inside = x @ w1 + b1
-    g_inside = (g @ w2.T) * mask(inside, g @ w2.T)
-    return x.T @ g_inside, g_inside.sum(0), relu(inside).T @ g, g_inside @ w1.T
+    g_inside = (g @ w2.T) * (inside > 0)
+    return x.T @ g_inside, g_inside.sum(0), np.maximum(inside, 0).T @ g, g_inside @ w1.T
 
 
-def gradients(w1, b1, w2, x, g, chunk_len, *, join=sum, one=one_chunk):
-    """The right gradients; or with other ones of a chunk, or with something else than their sum."""
-    chunks = [
-        one(w1, b1, w2, x[i : i + chunk_len], g[i : i + chunk_len]) for i in starts(x, chunk_len)
-    ]
-    *of_weights, of_x = zip(*chunks, strict=True)
-    return *(join(parts) for parts in of_weights), np.concatenate(of_x)
-
-
-def mean(parts):
-    return sum(parts) / len(parts)
-
-
-def last(parts):
-    return parts[-1]
+def gradients(w1, b1, w2, x, g, chunk_len):
+    """The right gradients; chunks do not matter to them."""
+    return one_chunk(w1, b1, w2, x, g)
 
 
 def without_rest(w1, b1, w2, x, g, chunk_len):
@@ -150,26 +120,6 @@ def without_rest(w1, b1, w2, x, g, chunk_len):
     *_, of_x = gradients(w1, b1, w2, x, g, chunk_len)
     *of_weights, _ = one_chunk(w1, b1, w2, x[:n_whole], g[:n_whole])
     return *of_weights, of_x
-
-
-def without_bias(w1, b1, w2, x, g):
-    return one_chunk(w1, 0 * b1, w2, x, g)
-
-
-def with_first_x(w1, b1, w2, x, g, chunk_len):
-    """The inside is computed from the right x, but multiplied with the first chunk's."""
-    *_, of_x = gradients(w1, b1, w2, x, g, chunk_len)
-    of_w1 = 0
-    for i in starts(x, chunk_len):
-        x_i, g_i = x[i : i + chunk_len], g[i : i + chunk_len]
-        g_inside = (g_i @ w2.T) * (x_i @ w1 + b1 > 0)
-        of_w1 = of_w1 + x[: len(x_i)].T @ g_inside
-    return of_w1, None, None, of_x
-
-
-no_slope = partial(one_chunk, mask=lambda inside, g: np.ones_like(inside))
-slope_of_g = partial(one_chunk, mask=lambda inside, g: g > 0)
-no_relu = partial(one_chunk, relu=lambda inside: inside)
 
 
 # Part 3
@@ -188,52 +138,71 @@ def loss_cases(rng):
             }
 
 
-def log_sum_exp(scores, axis=1):
-    largest = scores.max(axis, keepdims=True)
-    return (largest + np.log(np.exp(scores - largest).sum(axis, keepdims=True))).squeeze(axis)
-
-
-def naive_log_sum_exp(scores):
-    return np.log(np.exp(scores).sum(1))
-
-
-def surprises(w, x, targets, *, normalise=log_sum_exp):
+def surprises(w, x, targets):
     """−log p of each target."""
     scores = x @ w
-    return normalise(scores) - scores[np.arange(len(x)), targets]
+    largest = scores.max(1)
+    normaliser = largest + np.log(np.exp(scores - largest[:, None]).sum(1))
+    return normaliser - scores[np.arange(len(x)), targets]
 
 
-def mean_loss(w, x, targets, chunk_len, *, normalise=log_sum_exp):
+def mean_loss(w, x, targets, chunk_len):
     """The right loss; chunks do not matter to it."""
-    return surprises(w, x, targets, normalise=normalise).mean()
-
-
-def of_chunks(combine, targets_of=lambda targets, i, m: targets[i : i + m]):
-    """A loss put together from the surprises of each chunk: combine(list of arrays, length)."""
-
-    def mistake(w, x, targets, chunk_len):
-        parts = []
-        for i in starts(x, chunk_len):
-            rows = x[i : i + chunk_len]
-            parts.append(surprises(w, rows, targets_of(targets, i, chunk_len)[: len(rows)]))
-        return combine(parts, len(x))
-
-    return mistake
-
-
-def mean_of_means(parts, length):
-    return np.mean([part.mean() for part in parts])
-
-
-def sum_of_means(parts, length):
-    return np.sum([part.mean() for part in parts])
-
-
-def mean_of_sums(parts, length):
-    return np.mean([part.sum() for part in parts])
+    return surprises(w, x, targets).mean()
 
 
 def whole_chunks_only(w, x, targets, chunk_len):
     """The rest is left out of the sum, but not out of the number of positions."""
     n_whole = len(x) // chunk_len * chunk_len
     return surprises(w, x, targets)[:n_whole].sum() / len(x)
+
+
+# What is promised besides: no array of the answer has d_ff, or vocab, columns and more rows than a
+# chunk, and no list holds them all. Told apart by widths that no other axis has.
+
+WIDE, LONG, SHORT = 67, 480, 16  # columns, positions, positions in a chunk
+
+
+def gradients_case() -> dict:
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (3, WIDE), "b1": (WIDE,), "w2": (WIDE, 3), "x": (LONG, 3), "g": (LONG, 3)}
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return {**arrays, "chunk_len": SHORT}
+
+
+def loss_case() -> dict:
+    rng = np.random.default_rng(0)
+    w, x = (rng.normal(size=shape).astype(np.float32) for shape in ((3, WIDE), (LONG, 3)))
+    return {"w": w, "x": x, "targets": rng.integers(WIDE, size=LONG), "chunk_len": SHORT}
+
+
+def rows_of_an_array(answer, case: dict) -> int | None:
+    numbers = largest_array(answer, case, WIDE)
+    return None if numbers is None else numbers // WIDE
+
+
+def rows_held(answer, case: dict) -> int | None:
+    """By all arrays together."""
+    what = "Whether it goes chunk by chunk"
+    return held_at_once(answer, case, what, lambda shape: WIDE in shape) // (4 * WIDE)
+
+
+# For how many rows there is room: several arrays of a chunk's size, in numpy perhaps of float64.
+ROOM = {rows_of_an_array: SHORT, rows_held: 10 * SHORT}
+
+
+def one_chunk_at_a_time(case: dict, columns: str):
+    """The promise that no array is ``WIDE`` columns wide and longer than a chunk."""
+
+    def missing(answer) -> str:
+        for measure, room in ROOM.items():
+            n_rows = measure(answer, case)
+            if n_rows is not None and n_rows > room:
+                return (
+                    f"with {LONG} positions in chunks of {SHORT} it has {n_rows} rows of {columns} "
+                    "columns at once. Let nothing of that width have more than chunk_len rows, and "
+                    "keep nothing of it for later."
+                )
+        return ""
+
+    return missing

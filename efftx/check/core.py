@@ -6,16 +6,23 @@ input has made the same mistake. Any other wrong answer is met with the smallest
 the difference.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from efftx.check import words
+from efftx.check import progress, words
+from efftx.check.forms import WrongForm, converted
+from efftx.check.promises import NotMeasured
 
+Promise = Callable[[Callable], str]
 SEED = 8  # the same inputs at every run, so that a message changes only when the answer does
+Mistakes = dict[str, Callable | list[Callable]]  # a list where there are several ways to make one
+SLOW = 5  # seconds
 STUB = "your turn"  # begins the message of a stub; jax raises NotImplementedErrors of its own
 
 
@@ -25,6 +32,20 @@ class CheckFailed(AssertionError):  # noqa: N818  (it is read by learners, as a 
     def _render_traceback_(self) -> list[str]:
         """IPython shows these lines instead of a traceback."""
         return str(self).splitlines()
+
+
+@contextmanager
+def asking(name: str, what: str) -> Iterator[None]:
+    """A learner's function runs: a stub is met kindly, an error is told what it was called with."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if not str(error).startswith(STUB):
+            raise
+        raise CheckFailed(words.not_written(name, error)) from None
+    except Exception as error:
+        error.add_note(f"The check had called {name} with{what}")
+        raise
 
 
 @dataclass(frozen=True)
@@ -42,21 +63,59 @@ class Check:
     right: Callable
     cases: Callable[[np.random.Generator], Iterable[dict]]  # inputs by name, the smallest first
     praise: str
-    mistakes: dict[str, Callable] = field(default_factory=dict)  # what to say: who makes it
+    mistakes: Mistakes = field(default_factory=dict)  # what to say: who makes it
+    # What besides values was asked for, as bytes: takes the answer and says what is missing, or
+    # nothing. It raises `NotMeasured` of an answer that it cannot look into.
+    promise: Promise | None = None
+    exact: tuple[str, ...] = ()  # names of results whose dtype counts too
+    # Where the answer makes or changes a function: what is called with the inputs in its place,
+    # its gradient say. Answers and mistakes are seen through it, and so is the promise.
+    seen: Callable[[Callable], Callable] | None = None
 
     def __call__(self, answer: Callable) -> None:
         if not callable(answer):
             raise CheckFailed(words.not_a_function(self.name, answer))
+        answer = self.seen(answer) if self.seen else answer
         cases = list(self.cases(np.random.default_rng(SEED)))
+        began = time.perf_counter()
         # Else GPUs and TPUs would round the factors of a product to three digits.
         with jax.default_matmul_precision("highest"):
             wanted = [self.outcome(self.right, case) for case in cases]
-            got = [self._ask(answer, *pair) for pair in zip(cases, wanted, strict=True)]
-        for case, mine, right in zip(cases, got, wanted, strict=True):
+            got = self._answers(answer, cases, wanted)
+        for case, mine, right in zip(cases, got, wanted, strict=False):
             if wrong := words.first_difference(self.returns, mine, right):
-                complaint = self._recognise(got, cases).format(*wrong.index)
+                complaint = self._recognise(got, cases[: len(got)]).format(*wrong.index)
                 raise CheckFailed(words.explain(self.name, complaint, case, wrong))
-        print(f"✓ {self.name} is right on {len(cases)} random inputs. {self.praise}")
+        seconds = time.perf_counter() - began
+        print(f"✓ {self.name} is right on {len(cases)} random inputs. {self._kept(answer)}")
+        if seconds > SLOW:
+            print(words.slow(seconds))
+        progress.keep(self)
+
+    def _answers(self, answer: Callable, cases: list, wanted: list) -> list:
+        """What the answer makes of the cases. It may fail at one of them, with an error of its own
+        or a wrong shape: if it was wrong before, that is said instead, and its name looked for.
+        """
+        got: list = []
+        for case, right in zip(cases, wanted, strict=True):
+            try:
+                got.append(self._ask(answer, case, right))
+            except Exception:
+                before = zip(got, wanted, strict=False)
+                if any(words.first_difference(self.returns, *pair) for pair in before):
+                    return got
+                raise
+        return got
+
+    def _kept(self, answer: Callable) -> str:
+        """The praise, where the promise is kept, or could not be looked at."""
+        try:
+            missing = self.promise(answer) if self.promise else ""
+        except NotMeasured as reason:
+            return f"{reason}"
+        if missing:
+            raise CheckFailed(words.broken_promise(self.name, missing))
+        return self.praise
 
     def outcome(self, function: Callable, case: dict) -> tuple[np.ndarray | None, ...]:
         """What the right answer, or a mistake, makes of a case."""
@@ -66,27 +125,23 @@ class Check:
 
     def _recognise(self, got: list, cases: list[dict]) -> str:
         """The message of the mistake that gives this outcome on every case, if there is one."""
-        for message, mistake in self.mistakes.items():
-            pairs = zip(got, (self.outcome(mistake, case) for case in cases), strict=True)
-            if all(words.first_difference(self.returns, *pair) is None for pair in pairs):
-                return message
+        for message, ways in self.mistakes.items():
+            for mistake in ways if isinstance(ways, list) else [ways]:
+                mistake = self.seen(mistake) if self.seen else mistake
+                pairs = zip(got, (self.outcome(mistake, case) for case in cases), strict=True)
+                if all(words.first_difference(self.returns, *pair) is None for pair in pairs):
+                    return message
         return ""
 
     def _ask(self, answer: Callable, case: dict, wanted: tuple) -> tuple[np.ndarray, ...]:
         """What the answer makes of a case, as numpy arrays of the wanted kind and shape."""
         inputs = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in case.values()]
-        try:
+        with asking(self.name, f"\n{words.inputs(case)}"):
             result = answer(*inputs)
-        except NotImplementedError as error:
-            if not str(error).startswith(STUB):
-                raise
-            raise CheckFailed(words.not_written(self.name, error)) from None
-        except Exception as error:
-            error.add_note(f"The check had called {self.name} with\n{words.inputs(case)}")
-            raise
-        if problem := words.wrong_form(self.name, self.returns, result, wanted):
-            raise CheckFailed(f"{problem}\n\nIt was called with\n{words.inputs(case)}")
-        return self._arrays(result)
+        try:
+            return converted(self.name, self.returns, result, wanted, self.exact)
+        except WrongForm as problem:
+            raise CheckFailed(f"{problem}\n\nIt was called with\n{words.inputs(case)}") from None
 
     def _arrays(self, result) -> tuple[np.ndarray | None, ...]:
         results = result if len(self.returns) > 1 else (result,)

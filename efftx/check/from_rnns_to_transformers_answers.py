@@ -1,4 +1,4 @@
-"""Exercise 01's inputs, right answers, and the functions that make its mistakes.
+"""Exercise 01's inputs and right answers.
 
 Written in numpy from the definitions, so that they share nothing with ``efftx.models``.
 """
@@ -23,113 +23,101 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def gated(f, i, g, o, cell):
-    """The right next cell and output."""
-    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-    return cell, sigmoid(o) * np.tanh(cell)
-
-
-def gated_without_forgetting(f, i, g, o, cell):
-    cell = cell + sigmoid(i) * np.tanh(g)
-    return cell, sigmoid(o) * np.tanh(cell)
-
-
-def gated_without_tanh_of_new(f, i, g, o, cell):
-    cell = sigmoid(f) * cell + sigmoid(i) * g
-    return cell, sigmoid(o) * np.tanh(cell)
-
-
-def gated_without_tanh_of_cell(f, i, g, o, cell):
-    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-    return cell, sigmoid(o) * cell
-
-
-def gated_without_sigmoids(f, i, g, o, cell):
-    cell = f * cell + i * np.tanh(g)
-    return cell, o * np.tanh(cell)
-
-
-def stepped(x, w, u, b, *, gates=gated, order=(0, 1, 2, 3), carried=(1, 1), fed_back=1, shown=1):
-    """The right outputs; or with other gates, or with cell and output exchanged or forgotten.
-
-    ``carried`` are factors of the cell and the output that the next step gets.
-    """
-    state = np.zeros((2, x.shape[1]))  # cell, output
-    shown_at = []
+def stepped(x, w, u, b):
+    """The right outputs."""
+    cell = output = np.zeros(x.shape[1])
+    outputs = []
     for x_t in x:
-        before = state * np.array(carried)[:, None]
-        parts = x_t @ w + before[fed_back] @ u + b
-        state = np.stack(gates(*parts[list(order)], before[0]))
-        shown_at.append(state[shown])
-    return np.stack(shown_at)
+        f, i, g, o = x_t @ w + output @ u + b
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        output = sigmoid(o) * np.tanh(cell)
+        outputs.append(output)
+    return np.stack(outputs)
 
 
 # Part 2
 
 
 def attention_cases(rng):
-    """As many values as features of the keys, so that mistakes keep the shape."""
+    """Values are narrower than keys, so that a scale by the wrong width shows."""
     for length in LENGTHS:
         for _ in range(DRAWS):
-            yield {name: 2 * rng.normal(size=(length, 3)) for name in "qkv"}
+            yield {name: 2 * rng.normal(size=(length, 2 + (name != "v"))) for name in "qkv"}
 
 
-def softmax(scores, axis=-1):
-    weights = np.exp(scores - scores.max(axis, keepdims=True))
-    return weights / weights.sum(axis, keepdims=True)
+def softmax(scores):
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
 
 
-def not_later(scores):
-    """The right mask."""
-    return np.tri(*scores.shape, dtype=bool)
-
-
-def attended(q, k, v, *, mask=not_later, filler=-np.inf, scale=None, normalise=softmax):
-    """The right outputs; or with another mask, filler, scale or way from scores to weights."""
-    scores = q @ k.T * (q.shape[1] ** -0.5 if scale is None else scale)
-    return normalise(np.where(mask(scores), scores, filler)) @ v
-
-
-def masked_after_softmax(q, k, v):
-    weights = softmax(q @ k.T / q.shape[1] ** 0.5)
-    return np.where(not_later(weights), weights, 0) @ v
+def attended(q, k, v, allowed=None):
+    """The right outputs, of causal attention where nothing else is allowed."""
+    scores = q @ k.T / q.shape[1] ** 0.5
+    allowed = np.tri(len(q), dtype=bool) if allowed is None else allowed
+    return softmax(np.where(allowed, scores, -np.inf)) @ v
 
 
 # Part 3
 
 
 def cross_cases(rng):
-    """Other lengths, and one position at least is no padding; padding stands anywhere."""
-    for length in LENGTHS:
-        for draw in range(DRAWS):
-            n = 2 + draw
+    """Other lengths, and one position at least is no padding; padding stands anywhere.
+
+    Heads are narrower than the model, so that a scale by the wrong width shows.
+    """
+    for length, n in zip(LENGTHS, (4, 2, 5, 3), strict=True):
+        for _ in range(DRAWS):
             key_mask = rng.random(n) < 0.6
             key_mask[rng.integers(n)] = True
             yield {
                 "x": rng.normal(size=(length, 3)),
                 "source": rng.normal(size=(n, 3)),
                 "key_mask": key_mask,
-                **{name: 1.5 * rng.normal(size=(3, 3)) for name in ("w_q", "w_k", "w_v")},
+                **{name: 1.5 * rng.normal(size=(3, 2)) for name in ("w_q", "w_k", "w_v")},
             }
 
 
-def crossed(x, source, key_mask, w_q, w_k, w_v, **changes):
-    """The right outputs; or with the changes that `attended` knows."""
-    changes = {"mask": lambda scores: key_mask, **changes}
-    return attended(x @ w_q, source @ w_k, source @ w_v, **changes)
+def crossed(x, source, key_mask, w_q, w_k, w_v):
+    """The right outputs."""
+    return attended(x @ w_q, source @ w_k, source @ w_v, key_mask)
 
 
-def crossed_with_zeroed_padding(x, source, key_mask, *projections):
-    source = np.where(key_mask[:, None], source, 0)
-    return crossed(x, source, np.ones_like(key_mask), *projections)
+# Part 4
 
 
-def crossed_and_masked_after_softmax(x, source, key_mask, w_q, w_k, w_v):
-    weights = softmax((x @ w_q) @ (source @ w_k).T / w_q.shape[1] ** 0.5)
-    return np.where(key_mask, weights, 0) @ (source @ w_v)
+def head_cases(rng):
+    """Several heads, narrower than the model."""
+    for length, n_heads in ((1, 2), (3, 1), (4, 3)):
+        for _ in range(DRAWS):
+            yield {"x": rng.normal(size=(length, 3)), **heads(rng, n_heads)}
 
 
-def crossed_causally(x, source, key_mask, *projections):
-    return crossed(
-        x, source, key_mask, *projections, mask=lambda scores: key_mask & not_later(scores)
-    )
+def heads(rng, n_heads):
+    w_in = {name: 1.5 * rng.normal(size=(n_heads, 3, 2)) for name in ("w_q", "w_k", "w_v")}
+    return {**w_in, "w_o": rng.normal(size=(n_heads, 2, 3))}
+
+
+def with_heads(x, *projections):
+    """The right sum over the heads."""
+    return sum(attended(x @ q, x @ k, x @ v) @ o for q, k, v, o in zip(*projections, strict=True))
+
+
+# Part 5
+
+
+def block_cases(rng):
+    for length, n_heads in ((1, 1), (3, 2)):
+        for _ in range(DRAWS):
+            inside = {"w_1": rng.normal(size=(3, 5)), "w_2": rng.normal(size=(5, 3))}
+            yield {"x": rng.normal(size=(length, 3)), **heads(rng, n_heads), **inside}
+
+
+def normed(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+def two_branches(x, *weights):
+    """The right block."""
+    *projections, w_1, w_2 = weights
+    x = x + with_heads(normed(x), *projections)
+    return x + np.maximum(normed(x) @ w_1, 0) @ w_2

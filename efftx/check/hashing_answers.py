@@ -15,11 +15,15 @@ DRAWS = 4  # of each size
 
 
 def one_factor_cases(rng):
-    """As many vectors as buckets, and a square R: a wrong axis, or R.T, still gives (length,)."""
-    for d_head in (2, 3, 5):
+    """As many vectors as buckets, so that a wrong axis still gives (length,). R is square at
+    first, so that R.T is told from R by its values, and then is not.
+    """
+    for d_head, n_axes in ((2, 2), (3, 3), (5, 3)):
         for _ in range(DRAWS):
-            x, R = rng.normal(size=(2 * d_head, d_head)), rng.normal(size=(d_head, d_head))
-            yield {"x": x, "R": R}
+            yield {
+                "x": rng.normal(size=(2 * n_axes, d_head)),
+                "R": rng.normal(size=(d_head, n_axes)),
+            }
 
 
 def signed(rotated):
@@ -30,12 +34,6 @@ def signed(rotated):
 def nearest(x, R):
     """The right bucket: the axis, with its sign, that x points along the most."""
     return signed(x @ R).argmax(-1)
-
-
-def nearest_tip(x, R):
-    """The axis whose end is at the smallest distance from the end of x."""
-    ends = np.concatenate([R, -R], axis=1).T
-    return np.linalg.norm(x[:, None] - ends, axis=-1).argmin(-1)
 
 
 def axis_by_axis(x, R):
@@ -81,10 +79,13 @@ def found(p, n_hashes):
 
 
 def target_cases(rng):
-    """Targets between two whole numbers of rounds, so that no rounding error decides."""
-    for target in rng.uniform(0.5, 0.99, size=(DRAWS, 4)):
-        rounds = rng.integers(0, 8, size=4) + rng.uniform(0.2, 0.8, size=4)
+    """Targets between two whole numbers of rounds, so that no rounding error decides; and at last
+    some that 1, 2 or 4 rounds reach exactly, in powers of 1/2, whose logs are exact.
+    """
+    for most, target in zip((1, 8, 8, 30), rng.uniform(0.1, 0.99, size=(DRAWS, 4)), strict=True):
+        rounds = rng.integers(0, most, size=4) + rng.uniform(0.05, 0.95, size=4)
         yield {"p": 1 - (1 - target) ** (1 / rounds), "target": target}
+    yield {"p": 1 - 0.5 ** np.array([1, 1, 2, 1]), "target": 1 - 0.5 ** np.array([1, 2, 4, 4])}
 
 
 def rounds_for(p, target):
@@ -99,17 +100,22 @@ def whole(numbers):
 
 # Part 4
 
-FROM_AN_EDGE = 1e-3  # radians that every angle keeps: float32 must not decide
+FROM_AN_EDGE = 1e-3  # radians that every angle but 0 keeps: float32 must not decide
 
 
 def pair_cases(rng):
-    """Vectors, some rounds' buckets and edges of bins; every bin holds a pair."""
-    for length, n_hashes, n_bins in ((4, 2, 2), (6, 3, 2), (12, 4, 3)):
+    """Vectors, some rounds' buckets and edges of bins; every bin holds a pair.
+
+    Of the twelve vectors six are another's double, at the angle 0 to it.
+    """
+    for length, n_hashes, n_bins in ((4, 2, 2), (12, 3, 3)):
         draws = 0
         while draws < DRAWS:
             x, edges = rng.normal(size=(length, 3)), np.linspace(0, math.pi, n_bins + 1)
+            if length == 12:
+                x[6:] = 2 * x[:6]
             angle = angles(x)[np.triu_indices(length, 1)]
-            clear = np.abs(angle[:, None] - edges).min() > FROM_AN_EDGE
+            clear = np.abs(angle[:, None] - edges)[angle > FROM_AN_EDGE].min() > FROM_AN_EDGE
             if clear and np.histogram(angle, edges)[0].all():
                 draws += 1
                 buckets = rng.integers(3, size=(n_hashes, length))
@@ -125,18 +131,14 @@ def angles(x):
     return np.arccos(np.clip(cosines(x), -1, 1))
 
 
-def mean_over_rounds(same):
-    return same.mean(0)
-
-
 def earlier_first(length):
     """Every pair once: i < j."""
     return np.triu(np.ones((length, length), bool), 1)
 
 
-def by_angle(x, buckets, edges, *, angle=angles, over=mean_over_rounds, pairs=earlier_first):
-    """Number of pairs and frequency of collisions in each bin; or with another of the parts."""
-    same = over(buckets[:, :, None] == buckets[:, None, :])
+def by_angle(x, buckets, edges, *, angle=angles, pairs=earlier_first):
+    """Number of pairs and frequency of collisions in each bin; or with other angles or pairs."""
+    same = (buckets[:, :, None] == buckets[:, None, :]).mean(0)
     size, counted = angle(x), pairs(len(x))
     inside = [counted & (low <= size) & (size < high) for low, high in pairwise(edges)]
     n_pairs = np.array([bin_.sum() for bin_ in inside])
@@ -151,11 +153,6 @@ def with_frequency(change):
         return n_pairs, change(frequency, n_pairs, len(buckets))
 
     return measure
-
-
-def pairs_twice(x, buckets, edges):
-    """Of the frequency that is the same."""
-    return 2 * by_angle(x, buckets, edges)[0], None
 
 
 # All together

@@ -4,9 +4,13 @@ Written from the definitions, so that they share nothing with ``efftx.attention`
 ``efftx.models``; in numpy, except for the layers that the exercise differentiates by jax.
 """
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from efftx.check.promises import NotMeasured, arrays_made, numpy_memory
 
 DRAWS = 4  # of each kind of case
 D = 3
@@ -17,38 +21,40 @@ TABLES = ((2, 2), (3, 2), (2, 5))  # n1, n2
 
 
 def axial_cases(rng):
-    """Two factors of a table, and some of its rows; each row at least once."""
+    """Two factors of a table, and all of its rows in any order, two of them twice."""
     for n1, n2 in TABLES:
         for _ in range(DRAWS):
             rows = rng.permutation(n1 * n2)
-            yield {"first": rng.normal(size=(n1, D)), "second": rng.normal(size=(n2, D)), "i": rows}
+            factors = {"first": rng.normal(size=(n1, D)), "second": rng.normal(size=(n2, D))}
+            yield {**factors, "i": np.append(rows, rows[:2])}
 
 
-def axial(first, second, i, *, places=None, join=np.add):
-    """The right rows; or with places(n1, n2, i) of other factors, or joined otherwise."""
-    n1, n2 = len(first), len(second)
-    a, b = (i // n2, i % n2) if places is None else places(n1, n2, i)
-    return join(first[np.minimum(a, n1 - 1)], second[np.minimum(b, n2 - 1)])  # as jax reads
+def axial(first, second, i):
+    """The right rows."""
+    n2 = len(second)
+    return first[i // n2] + second[i % n2]
 
 
-def columns_first(n1, n2, i):
-    return i % n1, i // n1
+N1, N2 = 40, 50  # of a table that is large enough to be seen
 
 
-def divided_by_the_other(n1, n2, i):
-    return i // n1, i % n2
-
-
-def divided_by_both(n1, n2, i):
-    return i // n1, i % n1
-
-
-def the_same_in_both(n1, n2, i):
-    return i % n1, i % n2
-
-
-def counted_from_one(n1, n2, i):
-    return (i + 1) // n2, (i + 1) % n2
+def without_the_table(answer) -> str:
+    """What is missing where an answer makes the table of which it was to read three rows."""
+    rng, i = np.random.default_rng(0), jnp.array([1999, 7, 1040])  # known while jax traces
+    case = {"first": rng.normal(size=(N1, D)), "second": rng.normal(size=(N2, D)), "i": i}
+    shapes = arrays_made(answer, case)
+    if shapes is not None:
+        made = max(map(prod, shapes), default=0)
+    elif (peak := numpy_memory(answer, case)) is not None:
+        made = peak // case["first"].itemsize
+    else:
+        raise NotMeasured("Whether it makes the whole table was not measured.")
+    if made < N1 * N2:
+        return ""
+    return (
+        f"For 3 of {N1 * N2:,} positions it makes {made:,} numbers at once. The table of them all "
+        f"has {N1 * N2 * D:,}, its two factors {(N1 + N2) * D}: read three rows of each."
+    )
 
 
 # Part 2
@@ -109,123 +115,69 @@ def block_cases(rng):
             yield {"block": block, **kept, "g1": g1, "g2": g2}
 
 
-def block_backward(block, y1, y2, buckets, g1, g2, *, sign=-1, at_rebuilt=True):
-    """The right streams and gradients; or with added branches, or attention at y2."""
+def block_backward(block, y1, y2, buckets, g1, g2):
+    """The right streams and gradients."""
     y, pull_back = jax.vjp(block.feed_forward, y1)
-    x2 = y2 + sign * y
+    x2 = y2 - y
     g_y1 = g1 + pull_back(jnp.asarray(g2, jnp.float32))[0]
-    run = lambda x: block.attention(x, buckets)[0]  # noqa: E731
-    y, pull_back = jax.vjp(run, x2 if at_rebuilt else jnp.asarray(y2))
-    return y1 + sign * y, x2, g_y1, g2 + pull_back(jnp.asarray(g_y1, jnp.float32))[0]
-
-
-def chosen_anew(block, y1, y2, buckets, g1, g2):
-    return block_backward(block, y1, y2, None, g1, g2)
-
-
-def gradients_of_buckets_anew(*case):
-    return *block_backward(*case)[:2], *chosen_anew(*case)[2:]
-
-
-def without_direct(block, y1, y2, buckets, g1, g2):
-    *rest, g_x2 = block_backward(block, y1, y2, buckets, g1, g2)
-    return *rest, g_x2 - g2
-
-
-def without_share_of_feed_forward(block, y1, y2, buckets, g1, g2):
-    """g1 where the gradient of y1 belongs: in both results, since attention pulls it back."""
-    x1, x2, *_ = block_backward(block, y1, y2, buckets, g1, g2)
-    _, pull_back = jax.vjp(lambda x: block.attention(x, buckets)[0], x2)
-    return x1, x2, g1, g2 + pull_back(jnp.asarray(g1, jnp.float32))[0]
-
-
-def only_attention_without_share(*case):
-    x1, x2, g_x1, _ = block_backward(*case)
-    return x1, x2, g_x1, without_share_of_feed_forward(*case)[3]
-
-
-def with_minus(block, y1, y2, buckets, g1, g2):
-    """Subtracting what the branches pull back, as if gradients were rebuilt like streams."""
-    x1, x2, *_ = block_backward(block, y1, y2, buckets, g1, g2)
-    g_y1 = g1 - jax.vjp(block.feed_forward, y1)[1](jnp.asarray(g2, jnp.float32))[0]
-    _, pull_back = jax.vjp(lambda x: block.attention(x, buckets)[0], x2)
-    return x1, x2, g_y1, g2 - pull_back(jnp.asarray(g_y1, jnp.float32))[0]
+    y, pull_back = jax.vjp(lambda x: block.attention(x, buckets)[0], x2)
+    return y1 - y, x2, g_y1, g2 + pull_back(jnp.asarray(g_y1, jnp.float32))[0]
 
 
 # Part 3
 
 
 def cache_cases(rng):
-    """Buckets of cached keys, of which the first are filled in; two draws find nothing."""
-    for n_slots in (4, 6, 12):
-        for draw in range(DRAWS):
-            cached = rng.integers(3, size=(n_slots, 2))
-            n_read = int(rng.integers(1, n_slots))
+    """Buckets of cached keys, of which the first are filled in: half, none, all of them.
+
+    In the first of each size the query, and a key, have the buckets that empty slots seem to have.
+    """
+    for n_slots, n_hashes in ((4, 2), (6, 3)):
+        for draw, n_read in enumerate((n_slots // 2, n_slots // 2, n_slots // 2, 0, n_slots)):
+            cached = rng.integers(3, size=(n_slots, n_hashes))
             cached[n_read:] = 0  # what an empty slot holds
-            buckets = np.array([0, 0]) if draw == 0 else rng.integers(3, size=2)
+            buckets = rng.integers(3, size=n_hashes)
+            if draw == 0:
+                cached[0] = buckets[:] = 0
             yield {"cached": cached, "buckets": buckets, "n_read": n_read}
 
 
-def union(cached, buckets, n_read, *, join=np.any, filled=None):
-    """The right candidates; or those that the rounds join otherwise, or of other slots."""
-    slot = np.arange(len(cached))
-    return join(cached == buckets, axis=1) & (slot < (n_read if filled is None else filled(n_read)))
-
-
-def any_round_with_any(cached, buckets, n_read):
-    same = (cached[:, :, None] == buckets).any((1, 2))
-    return same & (np.arange(len(cached)) < n_read)
-
-
-def odd_number_of_rounds(found, axis):
-    return found.sum(axis) % 2 == 1
+def union(cached, buckets, n_read):
+    """The right candidates."""
+    return (cached == buckets).any(axis=1) & (np.arange(len(cached)) < n_read)
 
 
 # Part 4
 
 
 def look_up_cases(rng):
-    """A query, its own value, and what the cache holds; one draw finds no candidate."""
+    """A query, its own value, and what the cache holds.
+
+    Of each size one draw finds no candidate and one a single one. Then two long queries: one points
+    away from the only candidate, so that its score is far below any that is merely low; one points
+    along a candidate, so that exp(score) is too large for float32.
+    """
     for n_slots in (2, 5):
-        for draw in range(DRAWS):
-            reached = rng.random(n_slots) < 0.6 if draw else np.zeros(n_slots, bool)
+        alone, every = np.arange(n_slots) == 0, np.ones(n_slots, bool)
+        found = (~every, alone, rng.random(n_slots) < 0.6, every, alone, every)
+        for reached, along in zip(found, (None, None, None, None, -1e6, 200), strict=True):
             keys = unit(rng.normal(size=(n_slots, D)))
+            q = 2 * rng.normal(size=D) if along is None else along * keys[0]
             cache = {"keys": keys, "values": rng.normal(size=(n_slots, 2)), "reached": reached}
-            yield {"q": 2 * rng.normal(size=D), "v": rng.normal(size=2), **cache}
+            yield {"q": q, "v": rng.normal(size=2), **cache}
 
 
 def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def look_up(q, v, keys, values, reached, *, scale=1.0, alone=lambda v, values: v):
-    """The right output; or with scaled scores, or something else where nothing is reached."""
+def look_up(q, v, keys, values, reached):
+    """The right output."""
     if not reached.any():
-        return alone(v, values)
-    weights = np.where(reached, np.exp(scale * keys @ q), 0)
-    return weights @ values / weights.sum()
-
-
-def look_up_normalised(q, *rest):
-    return look_up(unit(q), *rest)
-
-
-def look_up_with_itself(q, v, keys, values, reached):
-    everything = np.append(keys, unit(q)[None], 0), np.append(values, v[None], 0)
-    return look_up(q, v, *everything, np.append(reached, True))
-
-
-def look_up_everything(q, v, keys, values, reached):
-    return look_up(q, v, keys, values, np.ones_like(reached)) if reached.any() else v
-
-
-def look_up_unnormalised(q, v, keys, values, reached):
-    return np.exp(keys @ q) * reached @ values if reached.any() else v
-
-
-def zero_score_elsewhere(q, v, keys, values, reached):
-    weights = np.exp(np.where(reached, keys @ q, 0))
-    return weights @ values / weights.sum() if reached.any() else v
+        return v
+    scores = (keys @ q)[reached]
+    weights = np.exp(scores - scores.max())
+    return weights @ values[reached] / weights.sum()
 
 
 # All together

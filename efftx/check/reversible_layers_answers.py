@@ -7,11 +7,16 @@ dropout masks are drawn by jax, as the exercise draws them.
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from efftx.check.promises import held_at_once
 
 LENGTH, D = 4, 3
 DRAWS = 3  # of each kind of case
 DEPTHS = (1, 2, 3)
+SHALLOW, DEEP = 2, 10  # layers
+LONG, WIDE = 256, 8  # of what is weighed: a stream is much larger than a layer's weights
 
 
 def normal(rng, *shape):
@@ -36,18 +41,9 @@ def block_cases(rng):
             yield {"y1": y1, "y2": y2, "w_f": w_f, "w_g": w_g}
 
 
-def undone_block(y1, y2, w_f, w_g, *, sign=-1):
-    x2 = y2 + sign * tanh_layer(y1, w_g)
-    return y1 + sign * tanh_layer(x2, w_f), x2
-
-
-def undone_with_the_result(y1, y2, w_f, w_g):
-    return y1 - tanh_layer(y2, w_f), y2 - tanh_layer(y1, w_g)
-
-
-def undone_in_forward_order(y1, y2, w_f, w_g):
-    x1 = y1 - tanh_layer(y2, w_f)
-    return x1, y2 - tanh_layer(x1, w_g)
+def undone_block(y1, y2, w_f, w_g):
+    x2 = y2 - tanh_layer(y1, w_g)
+    return y1 - tanh_layer(x2, w_f), x2
 
 
 # Parts 2 to 4: a stack of couplings (a, b) → (b, a + F(b)) with dropout
@@ -95,52 +91,18 @@ def down(w, seeds):
     return list(zip(w, seeds, strict=True))[::-1]
 
 
-def undone_stack(y1, y2, w, extra, seeds, *, layers=down, sign=-1):
-    b, c = y1, y2
-    for w_i, seed in layers(w, seeds):
-        b, c = c + sign * branch(w_i, b, extra, seed), b
-    return b, c
-
-
-def undone_with_the_other_stream(y1, y2, w, extra, seeds):
+def undone_stack(y1, y2, w, extra, seeds):
     b, c = y1, y2
     for w_i, seed in down(w, seeds):
-        b, c = c - branch(w_i, c, extra, seed), b
-    return b, c
-
-
-def undone_without_exchange(y1, y2, w, extra, seeds):
-    b, c = y1, y2
-    for w_i, seed in down(w, seeds):
-        b, c = b, c - branch(w_i, b, extra, seed)
+        b, c = c - branch(w_i, b, extra, seed), b
     return b, c
 
 
 # Wrong ways through the layers: as `down`, but …
 
 
-def upwards(w, seeds):
-    return list(zip(w, seeds, strict=True))
-
-
 def seeds_upwards(w, seeds):
     return list(zip(w[::-1], seeds, strict=True))
-
-
-def first_seed_for_all(w, seeds):
-    return [(w_i, seeds[0]) for w_i in w[::-1]]
-
-
-def drawn_anew(w, seeds):
-    return [(w_i, seed + 1) for w_i, seed in down(w, seeds)]
-
-
-def last_only(w, seeds):
-    return down(w, seeds)[:1]
-
-
-def all_but_the_first(w, seeds):
-    return down(w, seeds)[:-1]
 
 
 # Part 3
@@ -165,37 +127,11 @@ def differentiated(b, c, g_b, g_c, layer, *, point, gradient):
     return c - branch(w, b, extra, seed), g_c, g_b + g_through, g_w, g_extra
 
 
-def pulled_back_at(point):
-    """The branch's gradients taken at point(a, b, c); what a is then, is left open."""
-
-    def backward(b, c, g_b, g_c, *layer):
-        a = coupling_back(b, c, g_b, g_c, *layer)[0]
-        _, *gradients = differentiated(b, c, g_b, g_c, layer, point=point(a, b, c), gradient=g_c)
-        return None, *gradients
-
-    return backward
-
-
 def pulling_back(gradient):
     """The branch's gradients come from gradient(g_b, g_c) in the place of g_c."""
 
     def backward(b, c, g_b, g_c, *layer):
         return differentiated(b, c, g_b, g_c, layer, point=b, gradient=gradient(g_b, g_c))
-
-    return backward
-
-
-def with_other(**changes):
-    """The right answer but for some results; each change is a function of the case and of it."""
-    names = ("a", "g_a", "g_b", "g_w", "g_extra")
-
-    def backward(*case):
-        given = dict(zip(("b", "c", "g_b", "g_c", "w", "extra", "seed"), case, strict=True))
-        right = coupling_back(*case)
-        return tuple(
-            changes[name](given, value) if name in changes else value
-            for name, value in zip(names, right, strict=True)
-        )
 
     return backward
 
@@ -209,30 +145,84 @@ def gradient_cases(rng):
         yield {**results, "g1": g1, "g2": g2, **layers}
 
 
-def all_gradients(y1, y2, g1, g2, *stacked, layers=down, rebuild=True):
+def all_gradients(y1, y2, g1, g2, *stacked, layers=down):
     """x1, x2 and their gradients, those of w, and extra's layer by layer, from the last down."""
     w, extra, seeds = stacked
     b, c, g_b, g_c, g_ws, g_extras = y1, y2, g1, g2, [], []
     for w_i, seed in layers(w, seeds):
         a, g_a, g_b, g_w, g_extra = coupling_back(b, c, g_b, g_c, w_i, extra, seed)
-        b, c = (a, b) if rebuild else (b, c)
-        g_b, g_c = g_a, g_b
+        b, c, g_b, g_c = a, b, g_a, g_b
         g_ws.append(g_w)
         g_extras.append(g_extra)
     return b, c, g_b, g_c, g_ws, g_extras
 
 
-def stack_back(*case, order=-1, over_layers=sum, **way):
+def stack_back(*case, over_layers=sum, **way):
     """The right answer, or one that goes another way or puts its results together otherwise."""
     x1, x2, g_x1, g_x2, g_ws, g_extras = all_gradients(*case, **way)
-    return x1, x2, g_x1, g_x2, np.stack(g_ws[::order]), over_layers(g_extras)
+    return x1, x2, g_x1, g_x2, np.stack(g_ws[::-1]), over_layers(g_extras)
 
 
-def stack_back_without_rebuilding(*case):
-    """Every layer's gradients at y1; x1 and x2 are left open."""
-    return None, None, *stack_back(*case, rebuild=False)[2:]
+# Part 5
 
 
-def streams_exchanged(*case):
-    x1, x2, g_x1, g_x2, *rest = stack_back(*case)
-    return x1, x2, g_x2, g_x1, *rest
+def inputs_cases(rng):
+    """The inputs of stacks instead of their results."""
+    for case in gradient_cases(rng):
+        y1, y2, *gradients_and_layers = case.values()
+        x1, x2 = undone_stack(y1, y2, *gradients_and_layers[2:])
+        yield {"x1": x1, "x2": x2} | {name: case[name] for name in list(case)[2:]}
+
+
+def from_inputs(x1, x2, g1, g2, *layers):
+    """The results of the stack, and the gradients of all that has one."""
+    y1, y2 = forward(x1, x2, *layers)
+    return y1, y2, *stack_back(y1, y2, g1, g2, *layers)[2:]
+
+
+def differentiated_by_jax(make):
+    """The stack that ``make`` returns, as its results and gradients."""
+
+    def run(x1, x2, *others):
+        *gradients, w, extra, seeds = map(jnp.asarray, others)
+        stack = make()
+        inputs = map(jnp.asarray, (x1, x2, w, extra))
+        results, pull_back = jax.vjp(lambda *given: stack(*given, seeds), *inputs)
+        return *results, *pull_back(tuple(gradients))
+
+    return run
+
+
+# What is promised besides: what is held at once does not grow with the number of layers.
+
+
+def weighed(n_layers: int, names: tuple[str, str]) -> dict:
+    """A long and narrow stack; ``names`` are those of its two streams."""
+    rng = np.random.default_rng(0)
+    streams = normal(rng, 4, LONG, WIDE).astype(np.float32)
+    return {
+        **dict(zip((*names, "g1", "g2"), streams, strict=True)),
+        "w": normal(rng, n_layers, WIDE, WIDE).astype(np.float32),
+        "extra": normal(rng, WIDE).astype(np.float32),
+        "seeds": np.arange(n_layers),
+    }
+
+
+def keeps_nothing(*names: str):
+    """The promise that what is held at once is the same at two depths."""
+
+    def missing(answer) -> str:
+        shallow, deep = (
+            held_at_once(answer, weighed(n, names), "What it stores") for n in (SHALLOW, DEEP)
+        )
+        stream = 4 * LONG * WIDE
+        grown = (deep - shallow) / (DEEP - SHALLOW) / stream
+        if grown < 0.5:
+            return ""
+        return (
+            f"it holds {shallow / 1024:.0f} KiB at {SHALLOW} layers and {deep / 1024:.0f} at "
+            f"{DEEP}, {grown:.1f} streams of {stream / 1024:.0f} KiB more for every layer. So it "
+            "stores activations. Rebuild a layer's input, use it, and go on from it."
+        )
+
+    return missing

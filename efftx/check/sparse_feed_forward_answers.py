@@ -3,19 +3,12 @@
 Written in numpy from the definitions, so that they share nothing with ``efftx.sparsity``.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
+from efftx.check.promises import NotMeasured, numbers_read
+
 DRAWS = 3  # of each size; few sizes, since jax compiles every operation for each
-
-
-def first(answer):
-    """Of two results only the first is another; nothing is said about the second."""
-    return lambda *case: (answer(*case), None)
-
-
-def second(answer):
-    """Of two results only the second is another."""
-    return lambda *case: (None, answer(*case))
 
 
 # Part 1: which units are on
@@ -43,15 +36,10 @@ def highest(scores, axis=-1):
     return np.moveaxis(np.eye(last.shape[-1], dtype=bool)[last.argmax(-1)], -1, axis)
 
 
-def chosen(x, c1, c2, n_units, *, rate=lambda scores: scores, among=highest):
-    """The right mask; or from other scores, or with others than the highest of a block on."""
-    scores = rate(x @ c1 @ c2)
+def chosen(x, c1, c2, n_units, *, among=highest):
+    """The right mask; or with others than the highest of a block on."""
+    scores = x @ c1 @ c2
     return among(scores.reshape(len(x), -1, n_units)).reshape(scores.shape)
-
-
-def of_all_units(scores):
-    """A single unit for each position."""
-    return highest(scores.reshape(len(scores), -1)).reshape(scores.shape)
 
 
 def strongest_anywhere(scores):
@@ -60,12 +48,6 @@ def strongest_anywhere(scores):
     flat = scores.reshape(length, -1)
     least = np.sort(flat, axis=1)[:, -n_blocks, None]
     return (flat >= least).reshape(scores.shape)
-
-
-def dealt_out(x, c1, c2, n_units):
-    """Blocks made of every n_blocks-th unit instead of N neighbours."""
-    scores = x @ c1 @ c2
-    return highest(scores.reshape(len(x), n_units, -1), axis=1).reshape(scores.shape)
 
 
 # Part 2: straight through
@@ -89,105 +71,72 @@ def softmax(scores):
     return e / e.sum(-1, keepdims=True)
 
 
-def noisy_choice(scores, noise):
-    """1 where score + noise is highest in the block."""
-    return highest(scores + noise).astype(float)
-
-
-def through(soft, g):
-    """The gradient for the scores, where g is that for the soft mask."""
-    return soft * (g - (soft * g).sum(-1, keepdims=True))
-
-
 def straight_through(scores, noise, g):
     """The right mask and gradient."""
-    return noisy_choice(scores, noise), through(softmax(scores), g)
-
-
-def beside_probabilities(scores, noise, g):
-    """The noise added to soft probabilities instead of to their logarithms."""
-    return highest(softmax(scores) + noise).astype(float)
-
-
-def over_all_units(scores, noise, g):
-    """The softmax taken over the units of all blocks."""
-    return through(softmax(scores.reshape(1, -1)), g.reshape(1, -1)).reshape(scores.shape)
-
-
-def only_itself(scores, noise, g):
-    """A unit's probability as if it depended on its own score alone."""
     soft = softmax(scores)
-    return soft * (1 - soft) * g
+    gradient = soft * (g - (soft * g).sum(-1, keepdims=True))
+    return highest(scores + noise).astype(float), gradient
 
 
 # Part 3: gathering
 
-# n_blocks, N. Here d_model is d_ff = n_blocks · N, so that rows and columns can be taken for each
-# other. There are never as many blocks as a block has units, see above.
-GATHERED = ((1, 3), (3, 1), (3, 2), (2, 4))
+# n_blocks, N, d_model. At first d_model is d_ff = n_blocks · N, so that rows and columns can be
+# taken for each other, and at last it is not. There are never as many blocks as a block has units,
+# see above.
+GATHERED = ((1, 3, 3), (3, 1, 3), (3, 2, 6), (2, 4, 3))
 
 
 def gathering_cases(rng):
     """The last of each size has nan at units that are off: who computes with them will see it."""
-    for n_blocks, n_units in GATHERED:
-        d = n_blocks * n_units
+    for n_blocks, n_units, d_model in GATHERED:
         for draw in range(DRAWS):
-            units = rng.integers(n_units, size=n_blocks)
-            w1, w2 = rng.normal(size=(2, d, d))
-            x, b1, b2 = rng.normal(size=(3, d))
+            case = weights(rng, n_blocks, n_units, d_model)
             if draw == DRAWS - 1:
-                off = np.setdiff1d(np.arange(d), places(units, d))
-                w1[:, off] = b1[off] = w2[off] = np.nan
-            yield {"x": x, "units": units, "w1": w1, "b1": b1, "w2": w2, "b2": b2}
+                off = np.setdiff1d(np.arange(n_blocks * n_units), places(case["units"], case["b1"]))
+                case["w1"][:, off] = case["b1"][off] = case["w2"][off] = np.nan
+            yield case
 
 
-def places(units, d_ff):
+def weights(rng, n_blocks, n_units, d_model):
+    d_ff = n_blocks * n_units
+    return {
+        "x": rng.normal(size=d_model),
+        "units": rng.integers(n_units, size=n_blocks),
+        "w1": rng.normal(size=(d_model, d_ff)),
+        "b1": rng.normal(size=d_ff),
+        "w2": rng.normal(size=(d_ff, d_model)),
+        "b2": rng.normal(size=d_model),
+    }
+
+
+def places(units, b1):
     """The chosen units' numbers, counted through all blocks."""
     n_blocks = len(units)
-    return d_ff // n_blocks * np.arange(n_blocks) + units
+    return len(b1) // n_blocks * np.arange(n_blocks) + units
 
 
-def in_the_wrong_order(units, d_ff):
-    """Counted as if the first units of all blocks came first."""
-    return np.arange(len(units)) + len(units) * units
+def gathered(x, units, w1, b1, w2, b2):
+    """The right output."""
+    at = places(units, b1)
+    return np.maximum(x @ w1[:, at] + b1[at], 0) @ w2[at] + b2
 
 
-def relu(inside):
-    return np.maximum(inside, 0)
-
-
-def gathered(x, units, w1, b1, w2, b2, *, where=places, act=relu):
-    """The right output; or from units at other places, or with another activation."""
-    at = where(units, len(b1))
-    return act(x @ w1[:, at] + b1[at]) @ w2[at] + b2
-
-
-def rows_of_w1(x, units, w1, b1, w2, b2):
-    return gathered(x, units, w1.T, b1, w2, b2)
-
-
-def columns_of_w2(x, units, w1, b1, w2, b2):
-    return gathered(x, units, w1, b1, w2.T, b2)
-
-
-def without_b1(x, units, w1, b1, w2, b2):
-    return gathered(x, units, w1, np.zeros_like(b1), w2, b2)
-
-
-def without_b2(x, units, w1, b1, w2, b2):
-    return gathered(x, units, w1, b1, w2, np.zeros_like(b2))
-
-
-def first_biases(x, units, w1, b1, w2, b2):
-    """b1 taken at the number within the block."""
-    at = places(units, len(b1))
-    return relu(x @ w1[:, at] + b1[units]) @ w2[at] + b2
-
-
-def everything_masked(x, units, w1, b1, w2, b2):
-    """All units computed, and those that are off multiplied by 0."""
-    on = np.isin(np.arange(len(b1)), places(units, len(b1)))
-    return (relu(x @ w1 + b1) * on) @ w2 + b2
+def reads_the_chosen_alone(answer) -> str:
+    """What is missing where an answer reads more of the weights than the chosen units have."""
+    n_blocks, n_units, d_model = 4, 16, 6
+    case = weights(np.random.default_rng(0), n_blocks, n_units, d_model)
+    case["units"] = jnp.asarray(case["units"])  # known while jax traces
+    for name, each in {"w1": d_model, "b1": 1, "w2": d_model}.items():
+        read = numbers_read(answer, case, name)
+        if read is None:
+            raise NotMeasured("How many numbers of the weights it reads was not measured.")
+        if read > 2 * n_blocks * each:  # none more than twice
+            return (
+                f"With {n_blocks} of {n_blocks * n_units} units on it reads {read} numbers of "
+                f"`{name}`, of which {n_blocks * each} belong to these units. Take them out by "
+                "index before anything else is done with the array."
+            )
+    return ""
 
 
 def layer_cases(rng):
@@ -229,22 +178,3 @@ def load(units, n_units):
     """The right shares and effective numbers."""
     shares = shares_of(units, n_units)
     return shares, np.exp(entropy(shares))
-
-
-def effective_by(evenness):
-    """Other effective numbers, evenness(shares)."""
-    return second(lambda units, n_units: evenness(shares_of(units, n_units)))
-
-
-def all_blocks_together(units, n_units):
-    """The share of unit number 0 of any block, and so on."""
-    return np.broadcast_to(shares_of(units, n_units).mean(0), (units.shape[1], n_units))
-
-
-def carelessly(shares):
-    """0 · ln 0 is nan."""
-    return np.exp(-(shares * np.log(shares)).sum(-1))
-
-
-def all_blocks_as_one(shares):
-    return np.full(len(shares), np.exp(entropy(shares).mean()))

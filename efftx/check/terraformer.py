@@ -6,8 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx.check import terraformer_answers as answers
+from efftx.check import terraformer_experiment as experiment
 from efftx.check.core import Check
+from efftx.check.edited import mistakes_of
+from efftx.check.guesses import Guess
 from efftx.models.sru import SRU
+
+EDITS = mistakes_of("12_terraformer")
 
 weights_read = Check(
     name="weights_read",
@@ -15,35 +20,14 @@ weights_read = Check(
     right=answers.counts,
     cases=answers.size_cases,
     praise="That is all a token reads.",
-    mistakes={
-        "It looks as if the chosen units had a column of W1 and no row of W2. Each has both: "
-        "2 · d_model weights.": answers.counts_with(
-            chosen_units=lambda d, ff, n, *_: d * ff // n,
-        ),
-        "It looks as if all units were counted. Of each block of n_units one is on, so d_ff / "
-        "n_units units are read.": answers.counts_with(
-            chosen_units=lambda d, ff, *_: 2 * d * ff,
-        ),
-        "It looks as if n_units units were on in all. n_units is the size of a block; on is one in "
-        "each of the d_ff / n_units blocks.": answers.counts_with(
-            chosen_units=lambda d, ff, n, *_: 2 * d * n,
-        ),
-        "It looks as if the controller had C1 only. C2, d_lowrank × d_ff, is read too, and it is "
-        "the larger one.": answers.counts_with(controller=lambda d, ff, n, r, *_: d * r),
+    mistakes=EDITS["weights_read"]
+    | {
         "It looks as if the controller had C2 only. C1, d_model × d_lowrank, comes before it.": (
             answers.counts_with(controller=lambda d, ff, n, r, *_: r * ff)
         ),
         "It looks as if the controller scored one unit in each block only. It cannot know which "
         "one is on before it has scored all d_ff of them.": answers.counts_with(
             controller=lambda d, ff, n, r, *_: r * (d + ff // n),
-        ),
-        "It looks as if the controller were one matrix of d_model × d_ff. It goes through a "
-        "bottleneck of d_lowrank numbers.": answers.counts_with(
-            controller=lambda d, ff, *_: d * ff,
-        ),
-        "It looks as if the convolutions had 9 matrices in all. A kernel looks at 3 positions and "
-        "3 modules, which makes 9, and q, k and v have a kernel each.": answers.counts_with(
-            qkv=lambda d, ff, n, r, s, *_: d * (s + d // s) + 9 * (d // s) ** 2,
         ),
         "It looks as if q, k and v had a multiplicative layer each. They share one.": (
             answers.counts_with(
@@ -54,15 +38,8 @@ weights_read = Check(
         "none.": answers.counts_with(
             qkv=lambda d, ff, n, r, s, *_: d * (s + d // s) + 27 * (d // s) ** 2 + d * d,
         ),
-        "It looks as if the convolutions' matrices were S × S. Their channels are the M = d_model "
-        "/ S numbers of a module.": answers.counts_with(
-            qkv=lambda d, ff, n, r, s, *_: d * (s + d // s) + 27 * s**2,
-        ),
         "It looks as if the readout were dense, d_model × vocab. Its multiplicative layer has D "
         "and E.": answers.counts_with(readout=lambda *sizes: sizes[0] * sizes[5]),
-        "It looks as if D were forgotten in the readout: it is d_model × readout_modules.": (
-            answers.counts_with(readout=lambda *sizes: sizes[0] * sizes[5] // sizes[6])
-        ),
     },
 )
 
@@ -72,33 +49,15 @@ decode_after_source = Check(
     right=answers.decoded,
     cases=answers.source_cases,
     praise="No cross-attention, and no padding in between.",
-    mistakes={
-        "It looks as if the padding were left between source and target. Leave out the rows where "
-        "mask is False.": partial(answers.decoded, first=lambda source, mask: source),
+    mistakes=EDITS["decode_after_source"]
+    | {
         "It looks as if the padding were set to zero but left where it was. The decoder still "
         "reads it: leave the rows out.": (
             partial(answers.decoded, first=lambda source, mask: source * mask[:, None])
         ),
-        "It looks as if the mask were turned round: True are the rows to keep.": (
-            partial(answers.decoded, first=lambda source, mask: source[~mask])
-        ),
-        "It looks as if padding were expected at the end: the first rows were kept, as many as "
-        "mask has True. Take those where mask is True.": (
-            partial(answers.decoded, first=lambda source, mask: source[: mask.sum()])
-        ),
         "It looks as if the source were read backwards.": (
             partial(answers.decoded, first=lambda source, mask: source[mask][::-1])
         ),
-        "It looks as if the decoder knew nothing of the source: it was not read, or read behind "
-        "the target, where a causal decoder does not see it. It must come first.": (
-            partial(answers.decoded, first=lambda source, mask: source[:0])
-        ),
-        "It looks as if the first rows of the result were returned. They are the source's; the "
-        "target's come behind them.": answers.rows_of_the_source,
-        "It looks as if the rows were cut out one too early: the first is that of the last row "
-        "before the target.": partial(answers.decoded, shift=-1),
-        "It looks as if the target were looked for behind a source of full length. The padding is "
-        "gone, so it begins at row mask.sum().": answers.cut_behind_the_padding,
     },
 )
 
@@ -108,22 +67,14 @@ sru_step = Check(
     right=answers.sru,
     cases=answers.step_cases,
     praise="All that it remembers is c.",
-    mistakes={
-        "It looks as if f and 1 - f were exchanged: f says how much of the old c is kept.": (
-            partial(answers.sru, carried=lambda f, c, new: (1 - f) * c + f * new)
-        ),
-        "It looks as if new input came in at full strength: its factor is 1 - f.": (
-            partial(answers.sru, carried=lambda f, c, new: f * c + new)
-        ),
+    mistakes=EDITS["sru_step"]
+    | {
         "It looks as if the past were not faded: the factor of c is f.": (
             partial(answers.sru, carried=lambda f, c, new: c + (1 - f) * new)
         ),
         "It looks as if the past played no part: c_next is f · c + (1 - f) · x W.": (
             partial(answers.sru, carried=lambda f, c, new: (1 - f) * new)
         ),
-        "It looks as if the weights of the two gates were exchanged.": answers.gates_exchanged,
-        "It looks as if the gates looked at c, as an LSTM's do. Here they look at x alone; that is "
-        "what makes the unit simple.": answers.gates_of_the_past,
         "It looks as if the sigmoid of the gates were forgotten. They must lie between 0 and 1.": (
             partial(answers.sru, gate=lambda x: x)
         ),
@@ -135,17 +86,8 @@ sru_step = Check(
                 x, c, w, *rest, carried=lambda f, c, new: f * c + (1 - f) * x
             )
         ),
-        "`c_next` looks as if tanh were taken of x W. There is one tanh, that of c_next in h.": (
-            partial(answers.sru, taken=np.tanh)
-        ),
-        "`c_next` is right, but `h` looks as if it were made from the old c.": (
-            partial(answers.sru, shown=lambda r, x, xw, c, c_next: r * np.tanh(c) + (1 - r) * x)
-        ),
         "`c_next` is right, but in `h` the tanh seems to be missing.": (
             partial(answers.sru, shown=lambda r, x, xw, c, c_next: r * c_next + (1 - r) * x)
-        ),
-        "`c_next` is right, but in `h` the way past the unit seems to be missing: (1 - r) · x.": (
-            partial(answers.sru, shown=lambda r, x, xw, c, c_next: r * np.tanh(c_next))
         ),
         "`c_next` is right, but in `h` x W seems to go past the unit. It is x itself.": (
             partial(
@@ -158,9 +100,6 @@ sru_step = Check(
                 answers.sru, shown=lambda r, x, xw, c, c_next: (1 - r) * np.tanh(c_next) + r * x
             )
         ),
-        "It looks as if the two results were exchanged: return h, c_next.": (
-            lambda *case: answers.sru(*case)[::-1]
-        ),
     },
 )
 
@@ -170,51 +109,19 @@ speedups = Check(
     right=answers.speeds,
     cases=answers.time_cases,
     praise="Amdahl would agree.",
-    mistakes={
-        "`alone` is right, but `together` looks like the product of `alone`. Speedups of parts do "
-        "not multiply: add up the seconds that are left, and divide once.": (
-            partial(answers.speeds, together=lambda seconds, factors, alone: alone.prod())
-        ),
+    mistakes=EDITS["speedups"]
+    | {
         "`alone` is right, but `together` looks like the sum of `alone`.": (
             partial(answers.speeds, together=lambda seconds, factors, alone: alone.sum())
         ),
         "`alone` is right, but `together` looks like the best of `alone`. All techniques are used "
         "at once.": partial(answers.speeds, together=lambda seconds, factors, alone: alone.max()),
-        "`alone` is right, but `together` looks like the mean of the factors, weighted by the "
-        "seconds. Add up seconds, not factors: each part takes seconds / factor.": (
-            partial(
-                answers.speeds,
-                together=lambda seconds, factors, alone: (seconds * factors).sum() / seconds.sum(),
-            )
-        ),
         "`alone` is right, but `together` looks like a mean of the factors that forgets how long "
         "each part takes.": (
             partial(
                 answers.speeds, together=lambda seconds, factors, alone: 1 / (1 / factors).mean()
             )
         ),
-        "`together` is right, but `alone` looks like the factors themselves. They make a part "
-        "faster; the rest of the model takes as long as before.": (
-            partial(answers.speeds, alone=lambda seconds, factors, alone: factors)
-        ),
-        "`together` is right, but `alone` looks as if the faster part took no time at all. It "
-        "takes seconds / factor.": (
-            partial(
-                answers.speeds,
-                alone=lambda seconds, factors, alone: seconds.sum() / (seconds.sum() - seconds),
-            )
-        ),
-        "`together` is right, but `alone` looks as if seconds / factor were what a part saves. It "
-        "is what the part still takes.": (
-            partial(
-                answers.speeds,
-                alone=lambda seconds, factors, alone: (
-                    seconds.sum() / (seconds.sum() - seconds / factors)
-                ),
-            )
-        ),
-        "It looks as if the ratio were upside down. A speedup is the time before, divided by the "
-        "time after.": answers.upside_down,
         "It looks as if the seconds that are left were returned. How many times faster is the "
         "whole?": answers.seconds_left,
     },
@@ -233,4 +140,16 @@ my_sru = Check(
     right=_package,
     cases=answers.text_cases,
     praise="Step by step it is what the package computes at once.",
+)
+
+gain_with_a_dense_readout = Guess(
+    name="gain_with_a_dense_readout",
+    unit="times fewer",
+    measured=experiment.with_a_dense_readout,
+    within=1.15,
+    praise="What stays dense is what you wait for.",
+    too_low="The readout is a quarter of all, and that quarter stays. Of the other three quarters, "
+    "the blocks, nearly all is gone.",
+    too_high="The blocks read 30 times fewer weights, but the readout reads what it read before. "
+    "Add up what is left, and divide once: Part 4.",
 )

@@ -92,22 +92,9 @@ def kept_rows(source, mask):
     return source[mask]
 
 
-def decoded(decoder, source, mask, target, *, first=kept_rows, shift=0):
-    """The right rows; or with something else read first, or with other rows cut out."""
-    before = first(source, mask)
-    y = decoder(np.concatenate([before, target]))
-    rows = np.clip(len(before) + shift + np.arange(len(target)), 0, len(y) - 1)
-    return y[rows]
-
-
-def rows_of_the_source(decoder, source, mask, target):
-    return decoder(np.concatenate([source[mask], target]))[: len(target)]
-
-
-def cut_behind_the_padding(decoder, source, mask, target):
-    """Padding was moved to the end, but the rows are those behind a source of full length."""
-    x = np.concatenate([source[mask], target, source[~mask]])
-    return decoder(x)[len(source) :]
+def decoded(decoder, source, mask, target, *, first=kept_rows):
+    """The right rows; or with something else read first."""
+    return decoder(np.concatenate([first(source, mask), target]))[-len(target) :]
 
 
 # Part 3
@@ -130,28 +117,14 @@ def sru(
     w,
     *gates,
     gate=sigmoid,
-    taken=lambda xw: xw,
     carried=lambda f, c, new: f * c + (1 - f) * new,
     shown=lambda r, x, xw, c, c_next: r * np.tanh(c_next) + (1 - r) * x,
 ):
     """The right h and c′; or with another formula in the place of one of the four."""
     w_f, w_r, b_f, b_r = gates
     f, r = gate(x @ w_f + b_f), gate(x @ w_r + b_r)
-    c_next = carried(f, c, taken(x @ w))
+    c_next = carried(f, c, x @ w)
     return shown(r, x, x @ w, c, c_next), c_next
-
-
-def gates_exchanged(x, c, w, *gates):
-    w_f, w_r, b_f, b_r = gates
-    return sru(x, c, w, w_r, w_f, b_r, b_f)
-
-
-def gates_of_the_past(x, c, w, *gates):
-    """As in an LSTM, where the gates look at what was."""
-    w_f, w_r, b_f, b_r = gates
-    f, r = sigmoid(c @ w_f + b_f), sigmoid(c @ w_r + b_r)
-    c_next = f * c + (1 - f) * (x @ w)
-    return r * np.tanh(c_next) + (1 - r) * x, c_next
 
 
 def transposed(x, c, w, w_f, w_r, *biases):
@@ -177,19 +150,16 @@ def time_cases(rng):
     for n_parts in (2, 2, 3, 4):
         for _ in range(DRAWS - 1):
             seconds, factors = rng.uniform(1, 9, (2, n_parts)).round(1)
+            factors[2:3] = 1  # of three parts and more, one stays as it is
             yield {"seconds": seconds, "factors": factors}
 
 
-def speeds(seconds, factors, *, together=None, alone=None):
-    """The right speedups; or one of them by another formula, of (seconds, factors, alone)."""
+def speeds(seconds, factors, *, together=None):
+    """The right speedups; or the last by another formula, of (seconds, factors, alone)."""
     faster, whole = seconds / factors, seconds.sum()
-    each = whole / (whole - seconds + faster)
-    of_all = whole / faster.sum() if together is None else together(seconds, factors, each)
-    return each if alone is None else alone(seconds, factors, each), np.asarray(of_all)
-
-
-def upside_down(seconds, factors):
-    return tuple(1 / speed for speed in speeds(seconds, factors))
+    alone = whole / (whole - seconds + faster)
+    of_all = whole / faster.sum() if together is None else together(seconds, factors, alone)
+    return alone, np.asarray(of_all)
 
 
 def seconds_left(seconds, factors):

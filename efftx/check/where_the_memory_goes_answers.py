@@ -1,10 +1,10 @@
-"""Exercise 02's inputs, right answers, and the functions that make its mistakes.
+"""Exercise 02's inputs and right answers.
 
 Plain arithmetic from the definitions, so that it shares nothing with ``efftx.memory.ledger``.
 """
 
-from functools import partial
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 DRAWS = 6
@@ -23,36 +23,18 @@ def model_cases(rng):
         yield {name: int(size) for name, size in zip(names, sizes, strict=True)}
 
 
-def parameters(
-    *sizes,
-    positions=1,
-    projections=4,
-    biases=1,
-    norms=2,
-    last_norm=1,
-    layers=True,
-    tied=False,
-):
-    """The right counts (embeddings, attention, feed-forward, norms, readout); or other ones."""
-    n_layers, d_model, d_ff, n_heads, d_head, vocab, max_len = sizes
-    times = n_layers if layers else 1
+def parameters(n_layers, *sizes):
+    """The right counts: embeddings, attention, feed-forward, norms, readout."""
+    d_model, d_ff, n_heads, d_head, vocab, max_len = sizes
     return np.array(
         [
-            (vocab + positions * max_len) * d_model,
-            times * projections * d_model * n_heads * d_head,
-            times * (2 * d_model * d_ff + biases * (d_ff + d_model)),
-            (times * norms + last_norm) * 2 * d_model,
-            0 if tied else d_model * vocab,
+            (vocab + max_len) * d_model,
+            n_layers * 4 * d_model * n_heads * d_head,
+            n_layers * (2 * d_model * d_ff + d_ff + d_model),
+            (2 * n_layers + 1) * 2 * d_model,
+            d_model * vocab,
         ]
     )
-
-
-def one_head(*sizes):
-    return parameters(*sizes[:3], 1, *sizes[4:])
-
-
-def half_the_norms(*sizes):
-    return parameters(*sizes) * np.array([2, 2, 2, 1, 2]) // 2
 
 
 # Part 2
@@ -65,71 +47,33 @@ def block_cases(rng):
         yield {name: int(size) for name, size in zip(names, sizes, strict=True)}
 
 
-def kept(
-    batch,
-    length,
-    d_model,
-    d_ff,
-    n_heads,
-    d_head,
-    *,
-    norms=2,
-    inputs=1,
-    statistics=1,
-    vectors=4,
-    scores=2,
-    sums=2,
-    signs=BOOL,
-    number=FLOAT,
-):
-    """The right bytes (norms, vectors, scores, feed-forward); or with one thing counted wrong."""
+def kept(batch, length, d_model, d_ff, n_heads, d_head):
+    """The right bytes: norms, vectors, scores, feed-forward."""
     rows = batch * length
     return np.array(
         [
-            rows * norms * ((3 + inputs) * d_model + 3 * statistics) * number,
-            rows * vectors * n_heads * d_head * number,
-            rows * n_heads * (scores * length + sums) * number,
-            rows * d_ff * (number + signs),
+            rows * 2 * (4 * d_model + 3) * FLOAT,
+            rows * 4 * n_heads * d_head * FLOAT,
+            rows * n_heads * (2 * length + 2) * FLOAT,
+            rows * d_ff * (FLOAT + BOOL),
         ]
     )
 
-
-def of_one_example(batch, *sizes):
-    return kept(1, *sizes)
-
-
-def with_one_head(batch, length, d_model, d_ff, n_heads, d_head):
-    return kept(batch, length, d_model, d_ff, 1, d_head)
-
-
-def linear_scores(batch, length, d_model, d_ff, n_heads, d_head):
-    """Two numbers for each query instead of for each pair."""
-    right = kept(batch, length, d_model, d_ff, n_heads, d_head)
-    right[2] = batch * length * n_heads * (2 + 2) * FLOAT
-    return right
-
-
-def causal_scores(batch, length, d_model, d_ff, n_heads, d_head):
-    """Only the pairs on and below the diagonal."""
-    right = kept(batch, length, d_model, d_ff, n_heads, d_head)
-    right[2] = batch * n_heads * (length * (length + 1) + 2 * length) * FLOAT
-    return right
-
-
-numbers_not_bytes = partial(kept, number=1, signs=1)
-signs_as_numbers = partial(kept, signs=FLOAT)
-without_signs = partial(kept, signs=0)
 
 # Part 3
 
 
 def batch_cases(rng):
-    """Lengths of which the last fits nothing; and one budget that the parameters alone exceed."""
+    """Lengths of which the last fits nothing; and one budget that the parameters alone exceed.
+
+    In every other draw two examples of 32 fit to the byte.
+    """
     for draw in range(DRAWS):
         n_parameters, bytes_per_parameter = int(rng.integers(100, 200)), int(rng.integers(10, 30))
         per_token, per_pair = int(rng.integers(20, 60)), int(rng.integers(1, 4))
         fixed = n_parameters * bytes_per_parameter
-        left = int(rng.integers(9_000, 20_000))
+        exact = 2 * (32 * per_token + 32**2 * per_pair)
+        left = exact if draw % 2 else int(rng.integers(9_000, 20_000))
         yield {
             "lengths": np.array([8, 16, 32, 400]),
             "budget": fixed // 2 if draw == DRAWS - 1 else fixed + left,
@@ -140,51 +84,57 @@ def batch_cases(rng):
         }
 
 
-def whole(batches):
-    """As many examples as fit: rounded down, and not less than none."""
-    return np.maximum(np.floor(batches), 0).astype(int)
-
-
-def batches(
-    lengths,
-    budget,
-    n_parameters,
-    bytes_per_parameter,
-    per_token,
-    per_pair,
-    *,
-    fixed=1,
-    square=2,
-    pairs=1,
-    rounded=whole,
-):
-    """The right batches; or with one term wrong."""
-    left = budget - fixed * n_parameters * bytes_per_parameter
-    lengths = lengths.astype(float)
-    return rounded(left / (per_token * lengths + pairs * per_pair * lengths**square))
-
-
-def of_one_token(lengths, budget, n_parameters, bytes_per_parameter, per_token, per_pair):
-    """The bytes of a position taken for those of an example."""
+def batches(lengths, budget, n_parameters, bytes_per_parameter, *per_example):
+    """The right batches."""
+    per_token, per_pair = per_example
     left = budget - n_parameters * bytes_per_parameter
-    return whole(left / (per_token + per_pair * lengths.astype(float)))
+    lengths = lengths.astype(np.int64)
+    return np.maximum(left // (per_token * lengths + per_pair * lengths**2), 0)
 
 
-def parameters_as_bytes(lengths, budget, n_parameters, bytes_per_parameter, *rest):
-    return batches(lengths, budget, n_parameters, 1, *rest)
+# Part 4
 
 
-def at_least_one(batches):
-    return np.maximum(np.floor(batches), 1).astype(int)
+class Named:
+    """A function that prints as its formula, since it is shown where an answer is wrong."""
+
+    def __init__(self, formula: str, function):
+        self.formula, self.function = formula, function
+
+    def __call__(self, *arguments):
+        return self.function(*arguments)
+
+    def __repr__(self):
+        return self.formula
 
 
-def negative(batches):
-    return np.floor(batches).astype(int)
+def positive(x):
+    return jnp.where(x > 0, x, 0)
 
 
-def up(batches):
-    return np.maximum(np.ceil(batches), 0).astype(int)
+TWO_PRODUCTS = Named("x @ w1 @ w2", lambda w1, w2, x: x @ w1 @ w2)
+SQUARE = Named("x * x", lambda x: x * x)
+SIGNS = Named("where(x @ w > 0, x @ w, 0)", lambda w, x: positive(x @ w))
+WEIGHTS = Named("softmax(q @ k.T)", lambda q, k: jax.nn.softmax(q @ k.T))
+PARTLY = Named("sin(x) * x", lambda x: jnp.sin(x) * x)
 
 
-def nearest(batches):
-    return np.maximum(np.rint(batches), 0).astype(int)
+def function_cases(rng):
+    """Functions that keep arguments only, arrays of their own, bools, and numbers of two bytes."""
+    n, d = 5, 3
+    x = rng.normal(size=(n, d)).astype(np.float32)
+    square = rng.normal(size=(d, d)).astype(np.float32)
+    yield {"f": SQUARE, "x": x}
+    yield {"f": PARTLY, "x": x}
+    yield {"f": SIGNS, "w": square, "x": x}
+    yield {"f": TWO_PRODUCTS, "w1": square, "w2": square.T, "x": x}
+    yield {"f": WEIGHTS, "q": x, "k": x[::-1]}
+    yield {"f": PARTLY, "x": x.astype(jnp.bfloat16)}
+
+
+def weighed(f, *arguments):
+    """The right bytes: of what the pull-back holds and was not given."""
+    arguments = [jnp.asarray(x) for x in arguments]
+    kept = jax.tree.leaves(jax.vjp(f, *arguments)[1])
+    new = {id(array): array.nbytes for array in kept if not any(array is x for x in arguments)}
+    return np.array(sum(new.values()))

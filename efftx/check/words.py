@@ -11,11 +11,6 @@ from efftx.validation import describe
 TOLERANCE = 1e-4  # relative and absolute; float32 is exact to about 1e-6 here
 MOST_SHOWN = 64  # entries of an array that are still printed
 WIDTH = 92
-KINDS = {
-    jnp.bool_: "bool (True and False)",
-    jnp.integer: "whole numbers",
-    jnp.floating: "floating-point numbers",
-}
 
 
 class Difference(NamedTuple):
@@ -45,7 +40,12 @@ def _differs(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def not_a_function(name: str, answer) -> str:
-    return f"Give the check the function itself, {name}, without calling it; got {_form(answer)}."
+    return f"Give the check the function itself, {name}, without calling it; got {form(answer)}."
+
+
+def form(thing) -> str:
+    """What a thing is, in a few words."""
+    return f"an array, {describe(thing)}" if hasattr(thing, "shape") else describe(thing)
 
 
 def not_written(name: str, error: NotImplementedError) -> str:
@@ -55,52 +55,29 @@ def not_written(name: str, error: NotImplementedError) -> str:
         step = step.tb_next
     stub = step.tb_frame.f_code.co_name
     subject = f"{name} is" if stub == name else f"{name} calls {stub}, which is"
-    return _wrap(
+    return wrap(
         f"{subject} not written yet. Replace the line `raise NotImplementedError(…)` in {stub} by "
         "code of your own, run that cell, and then this one again. The hints are there to be used."
     )
 
 
-def wrong_form(name: str, returns: tuple, result, wanted: tuple) -> str:
-    """What is wrong with the type, number, shape or dtype of a result; empty if nothing is."""
-    if result is None:
-        return f"{name} returned None. Is there a `return` at its end?"
-    if len(returns) > 1:
-        if not isinstance(result, tuple | list) or len(result) != len(returns):
-            listed = ", ".join(returns)
-            return _wrap(f"{name} must return {len(returns)} arrays, ({listed}); {_came(result)}.")
-    else:
-        result = (result,)
-    problems = map(_wrong_array, returns, result, wanted)
-    return next((f"{name}: {problem}" for problem in problems if problem), "")
+def broken_promise(name: str, missing: str) -> str:
+    """The values are right, and that is not all that was asked for."""
+    return f"✗ {name} returns the right values. But:\n{wrap(missing)}"
 
 
-def _wrong_array(name: str, array, wanted: np.ndarray) -> str:
-    if not hasattr(array, "shape"):
-        return _wrap(f"`{name}` must be an array, of jax or of numpy; got {_form(array)}.")
-    if array.shape != wanted.shape:
-        return _wrap(f"`{name}` must have shape {wanted.shape}; got shape {array.shape}.")
-    kind = next(kind for kind in KINDS if jnp.issubdtype(wanted.dtype, kind))
-    if not jnp.issubdtype(array.dtype, kind):
-        return _wrap(f"`{name}` must hold {KINDS[kind]}; got {array.dtype}.")
-    return ""
-
-
-def _came(result) -> str:
-    if isinstance(result, tuple | list):
-        return f"got {len(result)}"
-    return f"got {_form(result)}"
-
-
-def _form(thing) -> str:
-    return f"an array, {describe(thing)}" if hasattr(thing, "shape") else describe(thing)
+def slow(seconds: float) -> str:
+    return wrap(
+        f"It took {seconds:.0f} s. If a Python loop is the reason: jax runs each operation in it "
+        "by itself, and lax.map or lax.scan run the loop as one program."
+    )
 
 
 def explain(name: str, complaint: str, case: dict, wrong: Difference) -> str:
-    """The mistake, the smallest input that shows it, and the first wrong entry."""
-    shown = "The smallest input that shows it:" if complaint else "The smallest input that fails:"
-    diagnosis = [_wrap(complaint)] if complaint else []
-    example = ["", shown, inputs(case), "gives", _indent(_result(wrong))]
+    """The mistake, the first wrong entry, and the smallest input that shows it."""
+    diagnosis = [wrap(complaint)] if complaint else []
+    which = "the smallest input that shows it:" if complaint else "the smallest input that fails:"
+    example = ["", _indent(_result(wrong)), "", f"It was called with {which}", inputs(case)]
     return "\n".join([f"✗ {name} is not right yet.", *diagnosis, *example])
 
 
@@ -151,5 +128,5 @@ def _indent(text: str) -> str:
     return textwrap.indent(text, "    ", lambda line: bool(line.strip()))
 
 
-def _wrap(text: str) -> str:
+def wrap(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)

@@ -10,6 +10,7 @@ from efftx.memory.chunking import (
     map_chunks_reference,
 )
 from efftx.memory.eight_bit_adam import adam_8bit, scale_by_adam_8bit
+from efftx.memory.heads import map_heads
 from efftx.memory.offload import (
     bytes_by_memory,
     init_layer_by_layer,
@@ -52,6 +53,7 @@ __all__ = [
     "layers_reference",
     "map_chunks",
     "map_chunks_reference",
+    "map_heads",
     "offload_policy",
     "quantize",
     "quantize_blockwise",

@@ -1,9 +1,13 @@
 """What a reversible stack asks of its branches, checked before anything is compiled."""
 
+from numbers import Number
+
 import jax
 import jax.numpy as jnp
 
-from efftx.validation import check_vectors, describe, require
+from efftx.memory.closures import lifted, traced_closures
+from efftx.shards import vary_alike
+from efftx.validation import check_stream, describe, require
 
 
 def layer_of(stacked, layer: int):
@@ -15,9 +19,9 @@ def n_layers_of(*stacked) -> int:
     return len(jax.tree.leaves(stacked)[0])
 
 
-def checked_keys(branches, params, x1, x2, keys, extra) -> tuple:
-    """The keys, one entry for each branch; ValueError for what cannot be run and undone."""
-    check_vectors(x1=x1, x2=x2)
+def checked(branches, params, x1, x2, keys, extra) -> tuple:
+    """(params, streams, keys, extra) as arrays; ValueError for what cannot be run and undone."""
+    check_stream(x1=x1, x2=x2)
     require(
         (x1.shape, x1.dtype) == (x2.shape, x2.dtype),
         "the two streams must have the same shape and dtype; "
@@ -26,9 +30,23 @@ def checked_keys(branches, params, x1, x2, keys, extra) -> tuple:
     keys = (None,) * len(branches) if keys is None else keys
     _check_entries(branches, params=params, keys=keys)
     _check_depth(params, keys)
-    for branch, *inputs in zip(branches, *_layer_shapes((params, keys)), strict=True):
-        _check_branch(branch, x1, *inputs, extra)
-    return tuple(keys)
+    _check_extra(extra)
+    # Under shard_map alike, since all of it meets in the carries of loops.
+    arrays = jax.tree.map(jnp.asarray, (tuple(params), (x1, x2), tuple(keys), extra))
+    return vary_alike(arrays)
+
+
+def open_branches(branches, params, streams, keys, extra) -> tuple:
+    """The branches and extra, where they close over nothing of a trace; see `lifted`."""
+    layers = list(zip(params, keys, strict=True))
+    shapes = _layer_shapes(layers)
+    closed = [
+        _check_branch(branch, streams[0], *layer, extra)
+        for branch, layer in zip(branches, shapes, strict=True)
+    ]
+    if any(closed):
+        return lifted(branches, layer_of(layers, 0), streams[0], extra)
+    return branches, extra
 
 
 def _check_entries(branches, **entries) -> None:
@@ -44,7 +62,7 @@ def _check_entries(branches, **entries) -> None:
 def _check_depth(params, keys) -> None:
     """Everything that is stacked is stacked equally high."""
     stacked = jax.tree.leaves((params, keys))
-    heights = {x.shape[:1] for x in stacked}
+    heights = {getattr(x, "shape", ())[:1] for x in stacked}
     require(
         len(heights) == 1 and heights.isdisjoint({(), (0,)}),
         "all arrays of params and keys must have the same leading axis, n_layers ≥ 1; got "
@@ -56,9 +74,19 @@ def _layer_shapes(stacked):
     return jax.eval_shape(lambda stacked: layer_of(stacked, 0), stacked)
 
 
-def _check_branch(branch, x, p, key, extra) -> None:
-    """It gives back x's shape, and replays that are integers."""
-    result = jax.eval_shape(branch, p, x, key, extra)
+def _check_extra(extra) -> None:
+    """It is made of arrays and numbers."""
+    for leaf in jax.tree.leaves(extra):
+        require(
+            hasattr(leaf, "shape") or isinstance(leaf, Number),
+            f"extra must hold arrays and numbers; got {describe(leaf)}. What is fixed belongs to "
+            "the branch, as functools.partial(branch, ...).",
+        )
+
+
+def _check_branch(branch, x, p, key, extra) -> list:
+    """It gives back x's shape, and replays that are integers. What it closes over in a trace."""
+    jaxpr, result = jax.make_jaxpr(branch, return_shape=True)(p, x, key, extra)
     pair = isinstance(result, tuple) and len(result) == 2
     require(pair, f"a branch must return (y, replay); got {describe(result)}.")
     y, replay = result
@@ -73,3 +101,4 @@ def _check_branch(branch, x, p, key, extra) -> None:
             "a replay must hold whole numbers or bool, for no gradient runs through it; "
             f"got {describe(array)}.",
         )
+    return traced_closures(jaxpr)

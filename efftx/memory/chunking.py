@@ -18,6 +18,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from efftx.dtypes import sum_dtype
+from efftx.memory.floats import floats, with_floats
+from efftx.memory.loops import add_rows, as_in, fold_chunks, sums_for
 from efftx.validation import check_below, check_positive, check_vectors, describe, require
 
 Targets = Integer[Array | np.ndarray, "length"]
@@ -26,9 +29,10 @@ Targets = Integer[Array | np.ndarray, "length"]
 def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
     r"""f(params, \*arrays) of an f that treats positions alike, chunk_len of them at a time.
 
-    f gets the parameters (any pytree) and the same m rows of each array, whose leading axis are the
-    positions. It returns an array, or a pytree of them, of m rows. What is wide *inside* f, as the
-    (m, d_ff) activations of a feed-forward layer, exists for one chunk only, forward and backward.
+    f gets the parameters (any pytree) and the same m rows of each array (or pytree of arrays),
+    whose leading axis are the positions. It returns an array, or a pytree of them, of m rows. What
+    is wide *inside* f, as the (m, d_ff) activations of a feed-forward layer, exists for one chunk
+    only, forward and backward.
     The backward pass keeps the parameters and the arrays and nothing else; its price is that f is
     computed once more.
 
@@ -41,22 +45,22 @@ def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
     check_positive(chunk_len=chunk_len)
     length = check_arrays(arrays)
     chunk_len = min(chunk_len, length)
-    check_rows(f, params, [x[:chunk_len] for x in arrays])
+    check_rows(f, params, jax.tree.map(lambda x: x[:chunk_len], arrays), chunk_len)
     n_whole = length // chunk_len
     end = n_whole * chunk_len
 
     @jax.checkpoint  # else the float32 copies would be kept
     def run(params, arrays):
-        summed = jax.tree.map(at_least_float32, params)  # in the dtype of what is summed up
+        summed = jax.tree.map(widened, params)  # in the dtype of what is summed up
 
         @partial(jax.checkpoint, prevent_cse=False)  # as its documentation says for loops
         def one(chunk):
             return f(jax.tree.map(like, summed, params), *chunk)
 
-        chunks = [x[:end].reshape(n_whole, chunk_len, *x.shape[1:]) for x in arrays]
-        parts = [jax.tree.map(_join, lax.map(one, chunks))]
+        cut = lambda x: x[:end].reshape(n_whole, chunk_len, *x.shape[1:])  # noqa: E731
+        parts = [jax.tree.map(_join, lax.map(one, jax.tree.map(cut, arrays)))]
         if end < length:
-            parts.append(one([x[end:] for x in arrays]))
+            parts.append(one(jax.tree.map(lambda x: x[end:], arrays)))
         return jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
 
     return run(params, arrays)
@@ -67,6 +71,29 @@ def map_chunks_reference(f: Callable, params: Any, *arrays, chunk_len: int):
     starts = range(0, len(arrays[0]), chunk_len)
     parts = [f(params, *(x[start : start + chunk_len] for x in arrays)) for start in starts]
     return jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+
+
+def undo_chunks(f: Callable, params: Any, x, *arrays, chunk_len: int, streams: tuple) -> tuple:
+    r"""What :func:`efftx.memory.undo_by_autodiff` does of y = map_chunks(f, params, x, \*arrays).
+
+    There it takes two evaluations of f and here one: each chunk is taken away again and gone back
+    through at once. ``streams`` are c, its gradient, and a sum of gradients of x. Returns (c − y,
+    the sum with the gradient of x added), both changed in place, and the gradients of params. What
+    stands in ``arrays`` has no gradient: positions, choices to replay.
+    """
+    c, g_c, g_x = streams
+
+    def undo(state, start, x, g, *arrays):
+        c, g_x, g_params = state
+        run = lambda p, x: f(with_floats(p, params), x, *arrays)  # noqa: E731
+        y, pull_back = jax.vjp(run, floats(params), x)
+        more, g_rows = pull_back(g.astype(y.dtype))
+        g_params = jax.tree.map(lambda total, g: total + g, g_params, more)
+        return add_rows(c, start, -y.astype(c.dtype)), add_rows(g_x, start, g_rows), g_params
+
+    start = c, g_x, sums_for(floats(params), x)
+    c, g_x, g_params = fold_chunks(undo, start, x, g_c, *arrays, chunk_len=chunk_len)
+    return (c, g_x), as_in(floats(params), g_params)
 
 
 def chunked_cross_entropy(
@@ -96,15 +123,14 @@ def cross_entropy_reference(
     readout: Callable, params: Any, x: Float[Array, "length d_model"], targets: Targets
 ) -> Float[Array, "length"]:
     """The definition of :func:`chunked_cross_entropy`, through all the logits at once."""
-    logits = at_least_float32(readout(params, x))
+    logits = widened(readout(params, x))
     chosen = jnp.take_along_axis(logits, jnp.int32(targets)[:, None], axis=1)[:, 0]
     return jax.nn.logsumexp(logits, axis=1) - chosen
 
 
-def at_least_float32(x):
-    """bfloat16 and float16 become float32."""
-    low = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
-    return x.astype(jnp.float32) if low else x
+def widened(x):
+    """A floating array in the dtype in which its gradients are summed up."""
+    return x.astype(sum_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def like(x, original):
@@ -117,6 +143,7 @@ def _join(chunks):
 
 def check_arrays(arrays: tuple) -> int:
     """The length that all arrays share."""
+    arrays = jax.tree.leaves(arrays)
     require(len(arrays) >= 1, "map_chunks needs at least one array to cut into chunks.")
     for array in arrays:
         require(
@@ -131,12 +158,12 @@ def check_arrays(arrays: tuple) -> int:
     return len(arrays[0])
 
 
-def check_rows(f: Callable, params, chunk: list) -> None:
+def check_rows(f: Callable, params, chunk: tuple, n_rows: int) -> None:
     """f gives as many rows as it gets."""
     for result in jax.tree.leaves(jax.eval_shape(f, params, *chunk)):
         require(
-            result.ndim >= 1 and len(chunk[0]) == result.shape[0],
-            f"f must return one row for each of the {len(chunk[0])} positions that it gets; "
+            result.ndim >= 1 and n_rows == result.shape[0],
+            f"f must return one row for each of the {n_rows} positions that it gets; "
             f"got {describe(result)}.",
         )
 

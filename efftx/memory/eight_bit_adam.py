@@ -49,6 +49,10 @@ def adam_8bit(
     absmax of 4 bytes for each moment: with 80 parameters or more it stays within 2.1 bytes each; a
     bias of ten takes 2.8.
 
+    A gradient that is larger than the others of its block by many orders of magnitude, 1e20 say,
+    leaves these next to no codes: they then stand nearly still until it is forgotten, as the
+    parameter itself does under Adam. Clip gradients where that may happen.
+
     Raises ValueError for block_len < 1, and for parameters that are empty or not floating; and,
     where their values are known (not under jit), if a gradient is infinite or NaN.
     Source: Dettmers et al. 2022, arXiv 2110.02861.
@@ -80,10 +84,11 @@ def scale_by_adam_8bit(
         def one(g, first, second):
             g32 = g.astype(jnp.float32)
             m = b1 * restore_first(first) + (1 - b1) * g32
-            v = b2 * restore_second(second) + (1 - b2) * g32**2
+            # √v, by its parts' roots: the square of a gradient of 1e20 would be infinite.
+            root = jnp.hypot(b2**0.5 * restore_second(second), (1 - b2) ** 0.5 * g32)
             # The update is made of the fresh moments; only what is kept for later is rounded.
-            step = m / (1 - b1**count) / (jnp.sqrt(v / (1 - b2**count)) + eps)
-            return step.astype(g.dtype), keep_first(m, block_len), keep_second(v, block_len)
+            step = m / (1 - b1**count) / (root / jnp.sqrt(1 - b2**count) + eps)
+            return step.astype(g.dtype), keep_first(m, block_len), keep_second(root, block_len)
 
         gradients, structure = jax.tree.flatten(gradient)
         moments = map(structure.flatten_up_to, (state.first, state.second))
@@ -105,14 +110,15 @@ def restore_first(first: Quantized) -> Float[Array, "..."]:
     return root * jnp.abs(root)
 
 
-def keep_second(v: Float[Array, "..."], block_len: int) -> Quantized:
-    """The fourth root of the second moment, in eight bits, and never 0 where v is not.
+def keep_second(root: Float[Array, "..."], block_len: int) -> Quantized:
+    """From √v the fourth root of the second moment, in eight bits, and never 0 where v is not.
 
     Rounded to 0, the smallest would let their parameters jump by m / ε.
     """
-    root = quantize_blockwise(v**0.25, block_len=block_len)
-    return Quantized(jnp.maximum(root.values, jnp.int8(v > 0)), root.absmax, block_len)
+    kept = quantize_blockwise(jnp.sqrt(root), block_len=block_len)
+    return Quantized(jnp.maximum(kept.values, jnp.int8(root > 0)), kept.absmax, block_len)
 
 
 def restore_second(second: Quantized) -> Float[Array, "..."]:
-    return dequantize(second) ** 4
+    """√v, by which Adam divides."""
+    return dequantize(second) ** 2

@@ -40,7 +40,7 @@ def _flops_of_parts(step: Step) -> dict[str, int]:
         "full": L,
         "blocked": (L + min(L, BLOCK_LEN)) / 2,
         "shared": (L + min(L, BLOCK_LEN)) / 2,
-        "lsh": step.n_hashes * 2 * step.lsh_chunk_len,
+        "lsh": step.n_hashes * 2 * min(step.lsh_chunk_len, L),
     }[step.attention]
     n_projections = 4 if step.attention in ("full", "blocked") else 3
     return {

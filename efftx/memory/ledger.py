@@ -35,7 +35,7 @@ class Kept(NamedTuple):
 KEPT = {
     "full": Kept(d_model=8, vectors=4, scores=2, d_ff=1.25, numbers=6, head_numbers=2),
     "blocked": Kept(d_model=8, vectors=4, scores=0, d_ff=1.25, numbers=6, head_numbers=1),
-    "shared": Kept(d_model=8, vectors=5.25, scores=0, d_ff=1.25, numbers=6, head_numbers=4.25),
+    "shared": Kept(d_model=8, vectors=6.25, scores=0, d_ff=1.25, numbers=6, head_numbers=4.25),
     "lsh": Kept(d_model=8, vectors=3, scores=0, d_ff=1.25, numbers=6, head_numbers=1),
 }
 BLOCK_LEN = 512  # of blocked attention: scores, weights and gradients exist for a pair of blocks

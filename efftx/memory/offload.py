@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
@@ -71,6 +72,7 @@ def layers_from_host(
     x, and where the backend has no host memory.
     """
     check_host_memory()
+    x = jax.tree.map(jnp.asarray, x)
     check_layer(layer, params, x)
     policy = offload_policy(LAYER_INPUT) if offload_activations else None
 

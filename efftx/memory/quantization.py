@@ -8,6 +8,7 @@ Source: Dettmers et al. 2022, arXiv 2110.02861, section 2, for blocks.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,16 @@ from jax import Array
 from jax.tree_util import register_dataclass
 from jaxtyping import Float, Int8, Key
 
-from efftx.validation import check_positive, describe, require, values_are_known
+from efftx.dtypes import DRAWN
+from efftx.validation import check_key as check_one_key
+from efftx.validation import (
+    check_positive,
+    describe,
+    hint_for_key,
+    is_key,
+    require,
+    values_are_known,
+)
 
 Parameter = Any  # an Array; not checked, since jax also fills these classes with shapes and tracers
 Numbers = Float[Array | np.ndarray, "..."]
@@ -86,10 +96,22 @@ def quantize_blockwise(x: Numbers, *, block_len: int = 256, key: OptionalKey = N
 
 
 def dequantize(quantized: Quantized) -> Float[Array, "..."]:
-    """The float32 array that the codes stand for: (code / 127) · absmax."""
-    values, absmax, block_len = quantized.values, quantized.absmax, quantized.block_len
-    if block_len is None:
-        return from_codes(values, absmax)
+    """The float32 array that the codes stand for: (code / 127) · absmax.
+
+    What was quantized under ``jax.vmap`` may come back whole, with its leading axes.
+
+    Raises ValueError where codes and absmax do not belong together, as after a slice of them.
+    """
+    check_quantized(quantized)
+    if quantized.block_len is None:
+        return from_codes(quantized.values, quantized.absmax)
+    restore = partial(_from_blocks, block_len=quantized.block_len)
+    for _ in range(quantized.absmax.ndim - 1):  # leading axes
+        restore = jax.vmap(restore)
+    return restore(quantized.values, quantized.absmax)
+
+
+def _from_blocks(values: Array, absmax: Array, block_len: int) -> Array:
     blocks = from_codes(in_blocks(values, block_len), absmax[:, None])
     return out_of_blocks(blocks, values.shape)
 
@@ -115,9 +137,12 @@ def round_stochastically(x: Float[Array, "..."], key: Key[Array, ""]) -> Float[A
     """Each number up or down to a whole one: up with the probability of its fractional part.
 
     The mean of many is x. Whole numbers stay as they are.
+
+    Raises ValueError for a key that is none.
     """
+    check_one_key(key=key)
     below = jnp.floor(x)
-    return below + (jax.random.uniform(key, x.shape) < x - below)
+    return below + (jax.random.uniform(key, x.shape, DRAWN) < x - below)
 
 
 def in_blocks(x: Array, block_len: int) -> Array:
@@ -158,6 +183,11 @@ def quantize_blockwise_reference(x: Numbers, *, block_len: int) -> Quantized:
 
 def dequantize_reference(quantized: Quantized) -> np.ndarray:
     """The definition of :func:`dequantize`, code by code."""
+    check_quantized(quantized)
+    if quantized.block_len is not None and quantized.absmax.ndim > 1:
+        parts = zip(quantized.values, quantized.absmax, strict=True)
+        each = (Quantized(*part, quantized.block_len) for part in parts)
+        return np.stack([dequantize_reference(part) for part in each])
     numbers = np.zeros(quantized.shape, np.float32)
     absmax = np.broadcast_to(_absmax_of_each(quantized), quantized.shape)
     for i, code in np.ndenumerate(quantized.values):
@@ -169,7 +199,9 @@ def _absmax_of_each(quantized: Quantized) -> np.ndarray:
     if quantized.block_len is None:
         return np.asarray(quantized.absmax)
     size = np.prod(quantized.shape, dtype=int)
-    return np.repeat(quantized.absmax, quantized.block_len)[:size].reshape(quantized.shape)
+    return np.repeat(np.asarray(quantized.absmax), quantized.block_len)[:size].reshape(
+        quantized.shape
+    )
 
 
 # Checks ----------------------------------------------------------------------------------------
@@ -193,9 +225,26 @@ def check_numbers(x) -> None:
 
 def check_key(key) -> None:
     """None, or one typed key."""
-    typed = jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key)
     require(
-        key is None or (typed and key.shape == ()),
+        key is None or is_key(key),
         "key must be None, to round to the nearest, or one key from jax.random.key; "
-        f"got {describe(key)}.",
+        f"got {describe(key)}.{hint_for_key(key)}",
+    )
+
+
+def check_quantized(quantized: Quantized) -> None:
+    """There is an absmax for each group of the codes, with the same leading axes."""
+    values, absmax, block_len = quantized.values, quantized.absmax, quantized.block_len
+    if block_len is None:
+        groups = absmax.ndim == values.ndim and all(
+            n in (1, size) for n, size in zip(absmax.shape, values.shape, strict=True)
+        )
+    else:
+        n_leading = absmax.ndim - 1
+        n_blocks = -(-np.prod(values.shape[max(n_leading, 0) :], dtype=int) // block_len)
+        groups = n_leading >= 0 and absmax.shape == (*values.shape[:n_leading], n_blocks)
+    require(
+        groups,
+        f"codes and absmax must be those of one call of quantize or quantize_blockwise; codes of "
+        f"{values.shape} and absmax of {absmax.shape} with block_len={block_len} are not.",
     )

@@ -13,8 +13,8 @@ draws its random numbers from ``key``. ``extra`` is what all branches may look a
 ``replay`` is a pytree of integers, or None: choices that must not be made anew from a rebuilt x, as
 the buckets of a hash. F chooses where it gets None, and elsewhere does what it did before.
 
-On the way back F is evaluated twice: to take its y away again, and for its gradients. A branch that
-can do both at once has a method ``undo``, with the parameters and results of `undo_by_autodiff`.
+On the way back F is evaluated twice: to take its y away again, and for its gradients. Who can do
+both at once passes another ``undo``, with the parameters and results of `undo_by_autodiff`.
 
 Sources: Gomez et al. 2017, arXiv 1707.04585; Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451,
 section 3.
@@ -29,14 +29,23 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from efftx.memory.branches import checked_keys, layer_of, n_layers_of
+from efftx.dtypes import sum_dtype
+from efftx.memory.branches import checked, layer_of, n_layers_of, open_branches
+from efftx.memory.floats import floats, with_floats
 
-Stream = Float[Array, "length d_model"]
+Stream = Float[Array, "*batch length d_model"]
 Branches = tuple[Callable, ...]
 
 
 def reversible_stack(
-    branches: Branches, params: tuple, x1: Stream, x2: Stream, keys: Any = None, extra: Any = None
+    branches: Branches,
+    params: tuple,
+    x1: Stream,
+    x2: Stream,
+    keys: Any = None,
+    extra: Any = None,
+    *,
+    undo: Callable | None = None,
 ) -> tuple[Stream, Stream]:
     """All couplings of a deep network, in the memory of one: ``branches`` again and again.
 
@@ -52,23 +61,36 @@ def reversible_stack(
     The streams stay in the dtype in which they come. Pass float32: what is added in bfloat16 cannot
     be taken away again.
 
-    Under ``jax.vmap`` the gradients of ``params`` exist once for each example, until they are added
-    up. Where that is too much, let the branches take a batch, or add up gradients in a loop.
+    The streams may be those of a batch, (batch, length, width), or have any leading axes. Branches
+    get them whole. One that is written for an example is mapped *inside*:
+
+        lambda p, x, key, extra, replay=None: jax.vmap(lambda x: one(p, x, key, extra))(x)
+
+    (with a replay, ``jax.vmap(lambda x, r: one(p, x, key, extra, r))(x, replay)``; for random
+    numbers that differ, split the key first). This takes the memory of as many positions in one
+    example. ``jax.vmap`` around the stack takes far more: there the gradients of ``params`` exist
+    once for each example, until they are added up.
+
+    What branches close over is treated like ``extra``, and its gradients are right; but pass it as
+    ``extra`` under ``jax.shard_map``, and with an ``undo`` of your own, which is not used then.
 
     Raises ValueError for streams that differ or are no vectors, for entries of ``params`` or
-    ``keys`` that do not fit, and for a branch that returns something else than (y, replay) or a y
-    of another shape.
+    ``keys`` that do not fit, for an ``extra`` of something else than arrays and numbers, and for a
+    branch that returns something else than (y, replay) or a y of another shape.
     """
-    keys = checked_keys(branches, params, x1, x2, keys, extra)
-    return _stack(branches, params, (x1, x2), keys, extra)
+    params, streams, keys, extra = checked(branches, params, x1, x2, keys, extra)
+    opened, extra = open_branches(branches, params, streams, keys, extra)
+    undo = undo if undo and opened == branches else undo_by_autodiff
+    return _stack((opened, undo), params, streams, keys, extra)
 
 
 def reversible_forward(
     branches: Branches, params: tuple, x1: Stream, x2: Stream, keys: Any = None, extra: Any = None
 ) -> tuple[tuple[Stream, Stream], tuple]:
     """The two results of :func:`reversible_stack`, and the replays that undo it exactly."""
-    keys = checked_keys(branches, params, x1, x2, keys, extra)
-    return _run(branches, params, (x1, x2), keys, extra)
+    params, streams, keys, extra = checked(branches, params, x1, x2, keys, extra)
+    open_branches(branches, params, streams, keys, extra)
+    return _run(branches, params, streams, keys, extra)
 
 
 def reversible_inverse(
@@ -86,7 +108,8 @@ def reversible_inverse(
     Equal up to rounding, which adds up from block to block. Without ``replay`` the branches choose
     anew, from what is rebuilt.
     """
-    keys = checked_keys(branches, params, y1, y2, keys, extra)
+    params, streams, keys, extra = checked(branches, params, y1, y2, keys, extra)
+    open_branches(branches, params, streams, keys, extra)
     replay = (None,) * len(branches) if replay is None else replay
 
     def undo_block(streams, layer):
@@ -95,15 +118,14 @@ def reversible_inverse(
             streams = c - branch(p, b, key, extra, chosen)[0].astype(c.dtype), b
         return streams, None
 
-    return lax.scan(undo_block, (y1, y2), (params, keys, replay), reverse=True)[0]
+    return lax.scan(undo_block, streams, (params, keys, replay), reverse=True)[0]
 
 
 def reversible_stack_reference(
     branches: Branches, params: tuple, x1: Stream, x2: Stream, keys: Any = None, extra: Any = None
 ) -> tuple[Stream, Stream]:
     """The definition of :func:`reversible_stack`: a loop, of which autodiff stores everything."""
-    keys = (None,) * len(branches) if keys is None else keys
-    a, b = x1, x2
+    params, (a, b), keys, extra = checked(branches, params, x1, x2, keys, extra)
     for layer in range(n_layers_of(params, keys)):
         for branch, p, key in zip(branches, *layer_of((params, keys), layer), strict=True):
             a, b = b, a + branch(p, b, key, extra)[0].astype(a.dtype)
@@ -126,41 +148,42 @@ def _run(branches, params, streams, keys, extra):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _stack(branches, params, streams, keys, extra):
+def _stack(how, params, streams, keys, extra):
+    branches, _ = how
     return _run(branches, params, streams, keys, extra)[0]
 
 
-def _stack_forward(branches, params, streams, keys, extra):
+def _stack_forward(how, params, streams, keys, extra):
+    branches, _ = how
     results, replay = _run(branches, params, streams, keys, extra)
     return results, (params, results, keys, extra, replay)
 
 
-def _stack_backward(branches, kept, g_results):
-    params, results, keys, extra, replay = kept
+def _stack_backward(how, kept, g_results):
+    (branches, undo), (params, results, keys, extra, replay) = how, kept
 
     def undo_block(state, layer):
         g_layer = []
         for branch, *inputs in reversed(list(zip(branches, *layer, strict=True))):
-            state, g_p = _undo(branch, state, extra, *inputs)
+            state, g_p = _undo(partial(undo, branch), state, extra, *inputs)
             g_layer.insert(0, g_p)
         return state, tuple(g_layer)
 
-    g_extra = jax.tree.map(_zeros_at_least_float32, _floats(extra))
+    g_extra = jax.tree.map(_zeros_at_least_float32, floats(extra))
     state = (results, g_results, g_extra)
     (_, g_streams, g_extra), g_params = lax.scan(
         undo_block, state, (params, keys, replay), reverse=True
     )
-    g_extra = jax.tree.map(lambda g, x: g.astype(x.dtype), g_extra, _floats(extra))
+    g_extra = jax.tree.map(lambda g, x: g.astype(x.dtype), g_extra, floats(extra))
     return g_params, g_streams, None, g_extra
 
 
 _stack.defvjp(_stack_forward, _stack_backward)
 
 
-def _undo(branch, state, extra, p, key, replay):
+def _undo(undo, state, extra, p, key, replay):
     """One coupling back."""
     (b, c), (g_b, g_c), g_extra = state
-    undo = getattr(branch, "undo", partial(undo_by_autodiff, branch))
     (a, g_b), g_p, g_seen = undo(p, b, (key, extra, replay), (c, g_c, g_b))
     g_extra = jax.tree.map(lambda total, g: total + g.astype(total.dtype), g_extra, g_seen)
     return ((a, b), (g_c, g_b), g_extra), g_p
@@ -175,29 +198,18 @@ def undo_by_autodiff(
     x. Returns (a, the sum with the gradient through the branch added), the gradients of params, and
     those of extra; None in the place of what has none.
     """
+    params, x, given, streams = jax.tree.map(jnp.asarray, (params, x, given, streams))
     (key, extra, replay), (c, g_c, g_x) = given, streams
 
     def run(p, x, seen):
-        p, seen = _with_floats((p, seen), (params, extra))
+        p, seen = with_floats((p, seen), (params, extra))
         return branch(p, x, key, seen, replay)[0]
 
-    y, pull_back = jax.vjp(run, _floats(params), x, _floats(extra))
+    y, pull_back = jax.vjp(run, floats(params), x, floats(extra))
     g_params, g_through, g_extra = pull_back(g_c.astype(y.dtype))
     return (c - y.astype(c.dtype), g_x + g_through), g_params, g_extra
 
 
-def _floats(tree):
-    """The tree with None in the place of what has no gradient: integers, masks, keys."""
-    return jax.tree.map(lambda x: x if jnp.issubdtype(x.dtype, jnp.inexact) else None, tree)
-
-
-def _with_floats(changed, tree):
-    """The tree with these floats in the place of its own."""
-    return jax.tree.map(
-        lambda x, own: own if x is None else x, changed, tree, is_leaf=lambda x: x is None
-    )
-
-
 def _zeros_at_least_float32(x):
     """Where gradients of many layers are added up."""
-    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.zeros_like(x, sum_dtype(x.dtype))

@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import register_dataclass
 from jaxtyping import Float
 
-from efftx.models.layers import Parameter, Sizes, Stream, Tokens, normal
+from efftx.models.layer import Parameter, Sizes, Stream, Tokens, normal
 from efftx.models.positions import init_axial
 from efftx.validation import check_below, check_choice, describe, require
 
@@ -24,9 +24,16 @@ class Embedding:
     positions: Any  # (max_len, d_model), or AxialPositions; None: nothing is added, any length
 
     def __call__(self, tokens: Tokens) -> Stream:
-        max_len = math.inf if self.positions is None else len(self.positions)
-        check_tokens(tokens, len(self.tokens), max_len)
+        check_tokens(tokens, self.vocab, self.max_len)
         return self.tokens[tokens] + self.position_of(slice(len(tokens)))
+
+    @property
+    def max_len(self) -> int | float:
+        return math.inf if self.positions is None else len(self.positions)
+
+    @property
+    def vocab(self) -> int:
+        return len(self.tokens)
 
     def next(self, token: Array, position: Array) -> Stream:
         """The vector of one token at a position, as a stream of length 1."""

@@ -4,7 +4,6 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from efftx.validation import describe, require
@@ -17,8 +16,8 @@ def named_parameters(tree) -> dict:
     return {keystr(path, simple=True, separator="."): leaf for path, leaf in leaves_of(tree)}
 
 
-def with_parameters(tree: Tree, arrays: dict[str, np.ndarray]) -> Tree:
-    """The same tree holding these arrays; needs of its own leaves only their shapes and dtypes.
+def with_parameters(tree: Tree, arrays: dict) -> Tree:
+    """The same tree holding these arrays, by name; of its own it needs only shapes and dtypes.
 
     Raises ValueError if a name is missing or left over, or if a shape differs.
     """

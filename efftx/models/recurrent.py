@@ -8,41 +8,59 @@ one has to pass through all the steps between.
 Source: Hochreiter & Schmidhuber 1997; with the forget gate of Gers, Schmidhuber & Cummins 2000.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Key
 
-from efftx.models.embedding import check_tokens
-from efftx.models.layers import (
+from efftx.memory.loops import zeros_after
+from efftx.models.branch import Branch
+from efftx.models.embedding import Embedding, check_tokens
+from efftx.models.layer import (
+    NOTHING,
+    Extra,
+    KeyMask,
+    Layer,
     Logits,
     OptionalKey,
     Parameter,
-    Readout,
     Sizes,
+    Source,
     Stream,
     Tokens,
-    init_readout,
     normal,
 )
+from efftx.models.norm import UNNORMED
+from efftx.models.parts import Parts
+from efftx.models.readouts import Readout, init_readout
+from efftx.models.residuals import plain_residual
+from efftx.validation import check_padding_last, require
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class LSTM:
+class LSTM(Layer):
     """One layer: four gates, each a matrix for what comes in and one for its own last output."""
 
     w_in: Parameter  # (d_model, 4, d_model)
     w_state: Parameter  # (d_model, 4, d_model)
     b: Parameter  # (4, d_model)
 
-    def __call__(self, x: Stream) -> Stream:
+    def __call__(
+        self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
+    ) -> tuple[Stream, None]:
         """The output at each position."""
-        nothing = jnp.zeros(x.shape[1], x.dtype)
-        return self.go_on((nothing, nothing), x)[1]
+        return self.go_on(self.start(x), x)[1], None
+
+    def start(self, x: Stream) -> tuple:
+        """The state before the first position: nothing."""
+        nothing = zeros_after(x[:1], x[0])
+        return nothing, nothing
 
     def go_on(self, state: tuple, x: Stream) -> tuple:
         """From the state before to the state after, and the outputs.
@@ -50,9 +68,9 @@ class LSTM:
         Inputs are projected all at once, the rest is a loop.
         """
         projected = jnp.einsum("lm,mgn->lgn", x, self.w_in) + self.b
-        return jax.lax.scan(self.step, state, projected)
+        return jax.lax.scan(self.one_position, state, projected)
 
-    def step(self, state, projected: Float[Array, "gates d_model"]):
+    def one_position(self, state, projected: Float[Array, "gates d_model"]):
         """One position: f and i say what the cell forgets and takes in, o what of it is shown.
 
         c ← σ(f) c + σ(i) tanh(g),  h ← σ(o) tanh(c)
@@ -62,6 +80,14 @@ class LSTM:
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         output = jax.nn.sigmoid(o) * jnp.tanh(cell)
         return (cell, output), output
+
+    def prefill(self, x: Stream, key=None, extra=NOTHING, *, capacity: int) -> tuple:
+        """The outputs on a prompt; the cache is the state after it, whatever the capacity."""
+        return self.step(x, self.start(x), None)
+
+    def step(self, x: Stream, cache: tuple, position, key=None, extra=NOTHING) -> tuple:
+        state, y = self.go_on(cache, x)
+        return y, state
 
 
 @register_dataclass
@@ -73,19 +99,39 @@ class RecurrentModel:
     layers: LSTM  # all of them: each array has a leading axis of size n_layers
     readout: Readout
 
-    def __call__(self, tokens: Tokens, key: OptionalKey = None) -> Logits:
-        """The logits of the token that follows each position; ``key`` is not used.
+    def __call__(
+        self, tokens: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
+    ) -> Logits:
+        """The logits of the token that follows each position.
+
+        ``key`` is not used. Nor does padding, which comes last, matter to what stands before it.
 
         Any number of tokens; raises ValueError unless they are a vector of integers, and where
         their values are known (not under a trace) unless they lie in the vocabulary.
         """
-        return self.readout(self.last_vectors(tokens))
+        return self.readout(self.last_vectors(tokens, key, key_mask=key_mask))
 
-    def last_vectors(self, tokens: Tokens, key: OptionalKey = None) -> Stream:
+    def last_vectors(
+        self, tokens: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
+    ) -> Stream:
         """What the readout reads. Each layer adds to what comes in, as in a Transformer."""
-        check_tokens(tokens, len(self.embedding))
+        check_tokens(tokens, self.vocab)
+        check_padding_last(key_mask, len(tokens))
         x = self.embedding[tokens]
-        return jax.lax.scan(lambda x, layer: (x + layer(x), None), x, self.layers)[0]
+        return jax.lax.scan(lambda x, layer: (x + layer(x)[0], None), x, self.layers)[0]
+
+    @property
+    def vocab(self) -> int:
+        return len(self.embedding)
+
+    def parts(self, source: Source | None = None) -> Parts:
+        """See :mod:`efftx.models.parts`. Raises ValueError for a source: this model reads none."""
+        require(source is None, "a recurrent model reads no source; pass what to go on from.")
+        embedding, layers = Embedding(self.embedding, None), (Branch(UNNORMED, self.layers),)
+        return Parts(embedding, layers, plain_residual, Extra(), self.readout)
+
+    def laid_out(self, change: Callable) -> "RecurrentModel":
+        raise ValueError("a recurrent model is a loop over positions; it has no layout by layer.")
 
 
 def recurrent(key: Key[Array, ""], sizes: Sizes) -> RecurrentModel:

@@ -4,8 +4,11 @@ Its attention is among vectors that a hash finds alike, so that time is linear i
 residual has two streams and rebuilds its activations, so that memory is flat in the depth. What is
 wide inside a layer exists for a chunk of positions, or for one head, at a time.
 
->>> model = reformer(jax.random.key(0), Sizes(n_layers=6), attention=lsh(n_hashes=2))
->>> model(tokens, jax.random.key(1))  # the key of its hashes
+>>> import jax
+>>> import jax.numpy as jnp
+>>> model = reformer(jax.random.key(0), Sizes(n_layers=2), attention=lsh(n_hashes=2))
+>>> model(jnp.arange(5), jax.random.key(1)).shape  # the key of its hashes
+(5, 256)
 
 Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451.
 """
@@ -17,12 +20,15 @@ from functools import partial
 import jax
 from jaxtyping import Array, Key
 
+from efftx.models.attention import Attention, attention_layer
 from efftx.models.chunked import chunked
 from efftx.models.embedding import init_embedding
-from efftx.models.head_by_head import LSHAttention, init_local_attention, init_lsh_attention
-from efftx.models.layers import Attention, Sizes, init_feed_forward, shared
+from efftx.models.feed_forward import init_feed_forward
+from efftx.models.kind import Kind
+from efftx.models.kinds import Hashed, Local, Shared
+from efftx.models.layer import Sizes
 from efftx.models.parameters import Tree
-from efftx.models.residuals import reversible_residual
+from efftx.models.residuals import Residual, reversible_residual
 from efftx.models.transformer import LanguageModel, language_model
 from efftx.validation import check_positive
 
@@ -34,14 +40,24 @@ MILLION_TOKENS = Sizes(n_layers=6, d_model=256, d_ff=1024, n_heads=4, d_head=64,
 SIXTEEN_GB = Sizes(n_layers=12, d_model=512, d_ff=2048, n_heads=8, d_head=64, max_len=2**18)
 
 
+def lsh(**how) -> Callable:
+    """A layer of LSH attention with these n_hashes, chunk_len, n_buckets, rotary."""
+    return attention_layer(Hashed(**how))
+
+
+def local(**how) -> Callable:
+    """A layer of local attention with this chunk_len, rotary."""
+    return attention_layer(Local(**how))
+
+
 def reformer(
     key: Key[Array, ""],
     sizes: Sizes,
     *,
-    attention: Callable | tuple[Callable, ...] = init_lsh_attention,
+    attention: Callable | tuple[Callable, ...] = lsh(),  # noqa: B008 (a constant)
     ff_chunk_len: int = 1024,
     positions: str = "axial",
-    residual: Callable = reversible_residual,
+    residual: Residual | Callable = reversible_residual,
 ) -> LanguageModel:
     """A language model with LSH attention, reversible residuals and chunked feed-forward layers.
 
@@ -57,40 +73,37 @@ def reformer(
     return language_model(key, sizes, attention, feed_forward, residual, embedding)
 
 
-def lsh(**how) -> Callable:
-    """A layer of LSH attention with these n_hashes, chunk_len, n_buckets, rotary."""
-    return partial(init_lsh_attention, **how)
-
-
-def local(**how) -> Callable:
-    """A layer of local attention with this chunk_len, rotary."""
-    return partial(init_local_attention, **how)
-
-
 def with_rounds(model: Tree, n_hashes: int | None, *, chunk_len: int = 64) -> Tree:
     """The same parameters, evaluated with another number of hashing rounds; None: exactly.
 
-    Exchanges every layer of LSH attention, and every exact shared-QK layer, by one of the other
-    kind or with other rounds. ``chunk_len`` is for layers that had none before.
+    Exchanges the kind of every layer whose queries are its keys, hashed or exact, dense or sparse,
+    causal or not. ``chunk_len`` is for layers that had none before.
 
-    >>> with_rounds(trained_with_four, 8), with_rounds(trained_with_four, None)
+    >>> import jax
+    >>> model = reformer(jax.random.key(0), Sizes(n_layers=1), attention=lsh(n_hashes=4))
+    >>> with_rounds(model, 8).blocks.attention.layer.kind.n_hashes
+    8
+    >>> with_rounds(model, None).blocks.attention.layer.kind
+    Shared(causal=True, rotary=False)
     """
     if n_hashes is not None:
         check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
 
-    def exchanged(layer):
-        if not is_shared_qk(layer):
-            return layer
-        if n_hashes is None:
-            return Attention(layer.w_in, layer.w_out, shared, rotary=layer.rotary)
-        if isinstance(layer, LSHAttention):
-            return replace(layer, n_hashes=n_hashes)
-        return LSHAttention(layer.w_in, layer.w_out, n_hashes, chunk_len, rotary=layer.rotary)
+    def is_attention(part) -> bool:
+        return isinstance(part, Attention)
 
-    return jax.tree.map(exchanged, model, is_leaf=is_shared_qk)
+    def exchanged(part):
+        if not is_attention(part) or not isinstance(part.kind, Shared):
+            return part
+        return replace(part, kind=_in_rounds(part.kind, n_hashes, chunk_len))
+
+    return jax.tree.map(exchanged, model, is_leaf=is_attention)
 
 
-def is_shared_qk(layer) -> bool:
-    """LSH attention, or what it approximates."""
-    exact = isinstance(layer, Attention) and layer.attend is shared
-    return exact or isinstance(layer, LSHAttention)
+def _in_rounds(kind: Shared, n_hashes: int | None, chunk_len: int) -> Kind:
+    alike = {"causal": kind.causal, "rotary": kind.rotary}
+    if n_hashes is None:
+        return Shared(**alike)
+    if isinstance(kind, Hashed):
+        return replace(kind, n_hashes=n_hashes)
+    return Hashed(**alike, n_hashes=n_hashes, chunk_len=chunk_len)

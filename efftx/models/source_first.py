@@ -17,19 +17,15 @@ from jax import Array, lax
 from jax.tree_util import register_dataclass
 from jaxtyping import Float, Key
 
-from efftx.models.cross_attention import Source
+from efftx.models.branch import Block, branches, init_blocks, keys_for
 from efftx.models.embedding import Embedding, init_embedding
-from efftx.models.encoder_decoder import EncoderDecoder, KeyMask
-from efftx.models.layers import (
-    OptionalKey,
-    Sizes,
-    Stream,
-    Tokens,
-    init_norm,
-    init_readout,
-)
-from efftx.models.residuals import Block, init_blocks, keys_for
-from efftx.validation import check_key_mask, require
+from efftx.models.encoder_decoder import EncoderDecoder, check_source
+from efftx.models.layer import Extra, KeyMask, OptionalKey, Sizes, Source, Stream, Tokens
+from efftx.models.norm import init_norm
+from efftx.models.parts import Parts, checked
+from efftx.models.readouts import init_readout
+from efftx.models.residuals import Residual
+from efftx.validation import check_key_mask, check_padding_last, require
 
 
 @register_dataclass
@@ -56,17 +52,38 @@ class SourceFirst(EncoderDecoder):
             source, key_mask = jnp.asarray(source)[order], jnp.asarray(key_mask)[order]
         return super().encode(source, key, key_mask=key_mask)
 
-    def last_vectors(self, target: Tokens, source: Source, key: OptionalKey = None) -> Stream:
+    def last_vectors(
+        self, target: Tokens, source: Source, key: OptionalKey = None, *, key_mask: KeyMask = None
+    ) -> Stream:
         """What the readout reads: the vectors of the target's positions."""
         x, start = after_source(source, self.embedding(target))
-        x = self.residual(self.decoder, x, keys_for(self.decoder, key))
+        check_padding_last(key_mask, len(target))
+        n_target = len(target) if key_mask is None else jnp.sum(key_mask)
+        padded = source.key_mask is not None or key_mask is not None
+        extra = Extra(jnp.arange(len(x)) < start + n_target if padded else None)
+        x = self.residual(self.decoder, x, keys_for(self.decoder, key), extra)
         return lax.dynamic_slice_in_dim(x, start, len(target))
+
+    def parts(self, source: Source | None = None) -> Parts:
+        """See :mod:`efftx.models.parts`. Raises ValueError without a source, or with a padded one.
+
+        What convolutions and recurrent branches remember is the last that they read, and with
+        padding that would not be the source's end.
+        """
+        check_source(source)
+        require(
+            source.key_mask is None,
+            "this model goes on from a source without padding: encode the tokens that are none, "
+            "model.encode(source[key_mask]).",
+        )
+        embedding, residual = EmbeddingAfterSource(self.embedding, source), checked(self.residual)
+        return Parts(embedding, branches(self.decoder), residual, Extra(), self.readout)
 
 
 def after_source(source: Source, x: Stream) -> tuple[Float[Array, "longer d_model"], Any]:
     """The source, then x, then what is left of the source's padding; and where x begins.
 
-    What comes after x is nothing to a causal layer, so padding needs no mask there.
+    To a causal layer what comes after x is nothing; one that hashes has to be told of the length.
     """
     length = len(source.vectors)
     if source.key_mask is None:
@@ -92,23 +109,12 @@ class EmbeddingAfterSource:
         return self.embedding.next(token, position - len(self.source.vectors))
 
     @property
-    def positions(self):
-        return self.embedding.positions
+    def max_len(self) -> int | float:
+        return self.embedding.max_len
 
-
-def embedding_after(model: SourceFirst, source: Source | None) -> EmbeddingAfterSource:
-    """Raises ValueError without a source, and for one with padding.
-
-    What convolutions and recurrent branches remember is the last that they read, and with padding
-    that would not be the source's end.
-    """
-    require(source is not None, "this model reads a source first: pass source=model.encode(…).")
-    require(
-        source.key_mask is None,
-        "this model goes on from a source without padding: encode the tokens that are none, "
-        "model.encode(source[key_mask]).",
-    )
-    return EmbeddingAfterSource(model.embedding, source)
+    @property
+    def vocab(self) -> int:
+        return self.embedding.vocab
 
 
 def source_first(
@@ -118,11 +124,11 @@ def source_first(
     encoder_attention: Callable,
     attention: Callable,
     feed_forward: Callable,
-    residual: Callable,
+    residual: Residual | Callable,
 ) -> SourceFirst:
     """The composition of parts, n_layers blocks in each half; each is made by ``init(key, sizes)``.
 
-    ``encoder_attention`` finds the source's key mask in ``extra``.
+    ``encoder_attention`` finds the source's key mask in ``extra.key_mask``.
     """
     embedding_key, encoder_key, decoder_key, readout_key = jax.random.split(key, 4)
 

@@ -13,7 +13,7 @@ Sources: Lei et al. 2018, arXiv 1709.02755; Jaszczur et al. 2021, arXiv 2111.127
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -21,8 +21,11 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from efftx.models.layers import (
-    UNNORMED,
+from efftx.memory.loops import zeros_after
+from efftx.models.layer import (
+    NOTHING,
+    Extra,
+    Layer,
     OptionalKey,
     Parameter,
     Sizes,
@@ -30,7 +33,6 @@ from efftx.models.layers import (
     branch_scale,
     normal,
 )
-from efftx.models.residuals import Branch
 from efftx.validation import check_positive
 
 Narrow = Float[Array, "length d_state"]
@@ -69,49 +71,49 @@ class SRU:
         """The output at every position, and the state after the last."""
         taken, forget, show = jnp.einsum("lm,mgn->gln", x, self.w)
         f, r = jax.nn.sigmoid(forget + self.b[0]), jax.nn.sigmoid(show + self.b[1])
-        start = jnp.zeros(x.shape[1], x.dtype) if state is None else state
+        start = zeros_after(x, x[0]) if state is None else state
         c = fading_sum(f, (1 - f) * taken, start)
         return r * jnp.tanh(c) + (1 - r) * x, c[-1]
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class WithSRU:
+class WithSRU(Layer):
     """A feed-forward layer, plus an SRU between a projection down to d_state and one back."""
 
-    layer: Callable
+    layer: Layer
     down: Parameter  # (d_model, d_state)
     sru: SRU
     up: Parameter  # (d_state, d_model)
 
-    def __call__(self, x: Stream, key: OptionalKey = None, extra: Any = None) -> Stream:
-        return self.with_replay(x, key, extra)[0]
-
-    def with_replay(self, x: Stream, key=None, extra: Any = None, replay: Any = None) -> tuple:
-        y, replay = Branch(UNNORMED, self.layer).with_replay(x, key, extra, replay)
+    def __call__(
+        self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
+    ) -> tuple[Stream, Any]:
+        y, replay = self.layer(x, key, extra, replay)
         return y + self.recurrent(x)[0], replay
 
     def recurrent(self, x: Stream, state: State | None = None) -> tuple[Stream, State]:
         h, state = self.sru(x @ self.down, state)
         return h @ self.up, state
 
-    def prefill(self, x: Stream, key=None, extra: Any = None, *, capacity: int) -> tuple:
-        """y of a prompt; what is remembered is the SRU's state, and what the layer remembers."""
-        if hasattr(self.layer, "prefill"):
-            y, seen = self.layer.prefill(x, key, extra, capacity=capacity)
-        else:
-            y, seen = self.layer(x, key, extra), ()
+    def prefill(self, x: Stream, key=None, extra=NOTHING, *, capacity: int) -> tuple:
+        """y of a prompt; the cache is what the layer remembers, and the SRU's state."""
+        y, seen = self.layer.prefill(x, key, extra, capacity=capacity)
         side, state = self.recurrent(x)
         return y + side, (seen, state)
 
-    def step(self, x: Stream, cache: tuple, position: Array, key=None, extra: Any = None) -> tuple:
+    def step(self, x: Stream, cache: tuple, position: Array, key=None, extra=NOTHING) -> tuple:
         seen, state = cache
-        if hasattr(self.layer, "step"):
-            y, seen = self.layer.step(x, seen, position, key, extra)
-        else:
-            y = self.layer(x, key, extra)
+        y, seen = self.layer.step(x, seen, position, key, extra)
         side, state = self.recurrent(x, state)
         return y + side, (seen, state)
+
+    def in_eight_bits(self) -> "WithSRU":
+        """The layer; the SRU is small and stays."""
+        return replace(self, layer=self.layer.in_eight_bits())
+
+    def read(self, of: Callable) -> int:
+        return of(self) - of(self.layer) + self.layer.read(of)
 
 
 def with_sru(init: Callable, d_state: int = 32) -> Callable:

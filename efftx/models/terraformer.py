@@ -4,9 +4,13 @@ A Scaling Transformer is a Transformer with three parts exchanged: sparse feed-f
 and, if one likes, a sparse readout. A Terraformer is also reversible, as the Reformer is, and has a
 small recurrent branch in its feed-forward layers.
 
+>>> import jax
+>>> import jax.numpy as jnp
+>>> from efftx.sparsity import widened_d_ff
 >>> sizes = Sizes(d_ff=widened_d_ff(128, 512, n_modules=4, n_units=16))
 >>> model = terraformer(jax.random.key(0), sizes, n_units=16)
->>> model(tokens, jax.random.key(1))  # in training; without a key its masks are hard
+>>> model(jnp.arange(5), jax.random.key(1)).shape  # in training; without a key masks are hard
+(5, 256)
 
 Both are language models. From a source to a target goes `terraformer_with_encoder`, whose decoder
 reads the encoder's output and then the target; for long sources take ``**lsh_attentions()``.
@@ -21,22 +25,21 @@ from functools import partial
 import jax
 from jaxtyping import Array, Key
 
-from efftx.models.layers import Sizes, blocked
+from efftx.models.attention import attention_layer
+from efftx.models.kinds import Blocked, Exact, Hashed
+from efftx.models.layer import Sizes
 from efftx.models.parameters import Tree
-from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.models.projections import multiplicative
+from efftx.models.readouts import init_multiplicative_readout
+from efftx.models.residuals import Residual, plain_residual, reversible_residual
 from efftx.models.source_first import SourceFirst, source_first
-from efftx.models.sparse_attention import (
-    SparseLSHEncoderAttention,
-    init_sparse_attention,
-    init_sparse_encoder_attention,
-    init_sparse_lsh_attention,
-)
-from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
+from efftx.models.sparse_feed_forward import init_sparse_feed_forward
 from efftx.models.sru import with_sru
 from efftx.models.transformer import LanguageModel, language_model
 
 SRU_WIDTH = 32
-init_attention = partial(init_sparse_attention, n_projections=3, attend=blocked)
+SPARSE_QKV = attention_layer(Blocked(), multiplicative())
+SPARSE_QKV_BOTH_WAYS = attention_layer(Exact(causal=False), multiplicative())
 
 
 def scaling_transformer(
@@ -45,15 +48,16 @@ def scaling_transformer(
     *,
     n_units: int = 64,
     d_lowrank: int | None = None,
-    attention: Callable = init_attention,
+    attention: Callable = SPARSE_QKV,
     readout_modules: int = 4,
-    residual: Callable = plain_residual,
+    residual: Residual | Callable = plain_residual,
     sru: int | None = None,
 ) -> LanguageModel:
     """A language model with sparse feed-forward layers, sparse QKV and a sparse readout.
 
-    One unit in each block of N = n_units is on. ``attention`` is an ``init(key, sizes)``, as of
-    `init_sparse_lsh_attention`; with ``sru`` feed-forward layers have an SRU of this width.
+    One unit in each block of N = n_units is on. ``attention`` is an ``init(key, sizes)``, as
+    ``attention_layer(Hashed(), multiplicative())``; with ``sru`` feed-forward layers have an SRU of
+    this width.
 
     Raises ValueError unless N divides d_ff, the modules d_model, and the heads fill d_model.
     """
@@ -71,10 +75,10 @@ def terraformer_with_encoder(
     *,
     n_units: int = 64,
     d_lowrank: int | None = None,
-    encoder_attention: Callable = init_sparse_encoder_attention,
-    attention: Callable = init_attention,
+    encoder_attention: Callable = SPARSE_QKV_BOTH_WAYS,
+    attention: Callable = SPARSE_QKV,
     readout_modules: int = 4,
-    residual: Callable = reversible_residual,
+    residual: Residual | Callable = reversible_residual,
     sru: int | None = SRU_WIDTH,
 ) -> SourceFirst:
     """A Terraformer from a source to a target, with n_layers blocks in each half."""
@@ -89,15 +93,19 @@ def terraformer_with_encoder(
     return _with_sparse_readout(model, key, sizes, readout_modules)
 
 
-def lsh_attentions(**how) -> dict[str, Callable]:
+def lsh_attentions(*, n_modules: int | None = None, **how) -> dict[str, Callable]:
     """LSH attention for both halves, with these n_hashes, chunk_len, n_buckets, n_modules.
 
-    >>> terraformer_with_encoder(key, sizes, **lsh_attentions(n_hashes=2))
+    >>> import jax
+    >>> sizes = Sizes(n_layers=1, d_ff=128)
+    >>> model = terraformer_with_encoder(jax.random.key(0), sizes, **lsh_attentions(n_hashes=2))
+    >>> model.encoder.attention.layer.kind.causal, model.decoder.attention.layer.kind.causal
+    (False, True)
     """
-    init = partial(init_sparse_lsh_attention, **how)
+    projection = multiplicative(n_modules)
     return {
-        "encoder_attention": partial(init, kind=SparseLSHEncoderAttention),
-        "attention": init,
+        "encoder_attention": attention_layer(Hashed(causal=False, **how), projection),
+        "attention": attention_layer(Hashed(**how), projection),
     }
 
 

@@ -6,18 +6,19 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efftx.plots.figures import letter, new_figure, show
+from efftx.plots.colours import PALE_BLUE, QUIET, letter
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import powers_of_two, running_mean
 
-QUIET = "#666666"
 WEIGHT_COLOURS = {"cmap": "Blues", "norm": PowerNorm(0.5, vmin=0, vmax=1), "interpolation": "none"}
 
 
+@course_style()
 def draw_losses(losses: np.ndarray, marks: dict[str, float], *, smooth: int = 20) -> Figure:
     """Bits per byte at every step, their running mean, and a dashed line for each mark."""
     figure, ax = new_figure(7, 3.4)
-    ax.plot(losses, color="#BBD5E8", linewidth=1)
-    mean = np.convolve(losses, np.full(smooth, 1 / smooth), mode="valid")
-    ax.plot(np.arange(len(mean)) + smooth - 1, mean)
+    ax.plot(losses, color=PALE_BLUE, linewidth=1)
+    ax.plot(np.arange(smooth - 1, len(losses)), running_mean(losses, smooth)[smooth - 1 :])
     for name, bits in marks.items():
         ax.axhline(bits, color=QUIET, linewidth=1, linestyle="--")
         ax.text(len(losses), bits + 0.12, name, ha="right", color=QUIET, fontsize=9)
@@ -30,6 +31,7 @@ def readable(text: str) -> list[str]:
     return [letter(character) for character in text]
 
 
+@course_style()
 def draw_maps(weights: np.ndarray) -> Figure:
     """Every head's map, (n_layers, n_heads, length, length), a row of pictures for each layer."""
     n_layers, n_heads, length, _ = weights.shape
@@ -62,6 +64,7 @@ def _letter_axes(ax: Axes, text: str) -> None:
     ax.grid(False)
 
 
+@course_style()
 def draw_map(weights: np.ndarray, text: str) -> Figure:
     """One head's map (length, length), with the characters that its rows and columns stand for."""
     figure, ax = new_figure(9, 7.8)
@@ -106,6 +109,7 @@ def show_top(
     )
 
 
+@course_style()
 def draw_top_mass(ks, mass: np.ndarray, uniform: np.ndarray) -> Figure:
     """The share that the top k keys carry, (n_layers, n_heads, len(ks)), a panel for each layer."""
     figure, axes = new_figure(9, 3.7, ncols=len(mass), sharey=True, squeeze=False)
@@ -119,6 +123,7 @@ def draw_top_mass(ks, mass: np.ndarray, uniform: np.ndarray) -> Figure:
     return figure
 
 
+@course_style()
 def draw_keys_needed(n_keys, needed: np.ndarray, share: float = 0.9) -> Figure:
     """Keys that carry the share, (n_layers, n_heads, len(n_keys)), against how many there are."""
     figure, axes = new_figure(9, 3.7, ncols=len(needed), sharey=True, squeeze=False)
@@ -139,7 +144,7 @@ def _head_lines(ax: Axes, x, heads: np.ndarray, layer: int) -> None:
     for head, (y, marker) in enumerate(zip(heads, "os^D", strict=True)):
         ax.plot(x, y, marker=marker, label=f"head {head}")
     ax.set_title(f"layer {layer}")
-    _powers_of_two(ax, x)
+    powers_of_two(ax, x)
 
 
 def _uniform_line(ax: Axes, x, y) -> None:
@@ -155,12 +160,7 @@ def _uniform_line(ax: Axes, x, y) -> None:
     )
 
 
-def _powers_of_two(ax: Axes, numbers) -> None:
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(numbers, [f"{n:,.0f}" for n in numbers])
-    ax.minorticks_off()
-
-
+@course_style()
 def draw_errors(ks, errors: dict[str, np.ndarray]) -> Figure:
     """Relative error against k: for each name (n_layers, len(ks)), a panel for each layer."""
     n_layers = len(next(iter(errors.values())))
@@ -168,7 +168,7 @@ def draw_errors(ks, errors: dict[str, np.ndarray]) -> Figure:
     for layer, ax in enumerate(axes[0]):
         for (name, y), marker in zip(errors.items(), "os", strict=True):
             ax.plot(ks, y[layer], marker=marker, label=name)
-        _powers_of_two(ax, ks)
+        powers_of_two(ax, ks)
         ax.set_title(f"layer {layer}")
         ax.set_xlabel("keys kept of each query")
     axes[0, 0].set(ylabel="relative error", ylim=(0, None))
@@ -177,15 +177,15 @@ def draw_errors(ks, errors: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
+@course_style()
 def draw_costs(lengths, memory: dict[str, list], work: dict[str, list]) -> Figure:
     """Bytes and scores against length, both axes logarithmic, a line for each name."""
     figure, (left, right) = new_figure(9, 3.7, ncols=2)
     for ax, costs in ((left, memory), (right, work)):
         for (name, y), marker in zip(costs.items(), "os", strict=True):
             ax.plot(lengths, y, marker=marker, label=name)
-        ax.set_xscale("log", base=2)
         ax.set_yscale("log")
-        ax.set_xticks(lengths, [f"$2^{{{n.bit_length() - 1}}}$" for n in lengths])
+        powers_of_two(ax, lengths, [f"$2^{{{n.bit_length() - 1}}}$" for n in lengths])
         ax.set_xlabel("length L")
     left.set_yticks([1e6, 1e9, 1e12], ["1 MB", "1 GB", "1 TB"])
     left.set_title("working memory")

@@ -5,7 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import StrMethodFormatter
 
-from efftx.plots.figures import BUCKET_COLOURS, INK, ORANGE, new_figure, show
+from efftx.plots.colours import BUCKET_COLOURS, INK, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import powers_of_two
 
 VECTORS, WIDE = BUCKET_COLOURS[0], BUCKET_COLOURS[1]
 BYTES = 4  # of a float32 number
@@ -19,6 +21,7 @@ def mib(n_numbers: int) -> str:
     return f"{size:,.0f} MiB" if size >= 10 else f"{size:.2g} MiB"
 
 
+@course_style()
 def draw_layer(length: int, d_model: int, d_ff: int, chunk_len: int) -> Figure:
     """Input, hidden layer and output of a feed-forward layer, to scale, and the chunk at work.
 
@@ -77,6 +80,7 @@ def show_layer(chunk_len: int, *, length: int, d_model: int, d_ff: int) -> None:
     )
 
 
+@course_style()
 def draw_costs(
     chunk_lens, n_bytes, seconds, *, levels: dict[str, int], whole_seconds: float
 ) -> Figure:
@@ -98,8 +102,7 @@ def draw_costs(
     time.set_ylim(bottom=0)
     for ax in (memory, time):
         ax.set_xlabel("chunk length m (positions)")
-        ax.set_xticks(chunk_lens, [f"{n:,}" for n in chunk_lens], fontsize=8)
-        ax.minorticks_off()
+        powers_of_two(ax, chunk_lens, fontsize=8)
     return figure
 
 

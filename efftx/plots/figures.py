@@ -1,51 +1,39 @@
 """One way to make a figure and one way to show it, so that all of them look and read alike.
 
-Importing this sets matplotlib's style: titles and legends read it when they are made.
+What makes a figure is decorated with `course_style`: titles and legends read the style when they
+are made. Importing this changes nothing in the reader's own matplotlib.
 """
 
 import base64
 import html
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from IPython.display import HTML, display
-from matplotlib import style
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.figure import Figure
 from PIL import Image
 
-STYLE = Path(__file__).with_name("efftx.mplstyle")
+STYLE = rc_params_from_file(Path(__file__).with_name("efftx.mplstyle"), use_default_template=False)
 DOTS_PER_INCH = 144
 PAGE_WIDTH = 9.0  # inches; a full-width figure, and 864 px on the page
 
-# Light enough for black letters; Paul Tol's "light" scheme, safe for colour-blind readers.
-BUCKET_COLOURS = (
-    "#77AADD",
-    "#EE8866",
-    "#EEDD88",
-    "#44BB99",
-    "#FFAABB",
-    "#99DDFF",
-    "#BBCC33",
-    "#DDDDDD",
-)
-INK, ORANGE = "#333333", "#D55E00"
-MARKERS = "osD^v"
 
-style.use(STYLE)
+@contextmanager
+def course_style() -> Iterator[None]:
+    """The course's style within a block or, as a decorator, within a function; then as before."""
+    with rc_context(STYLE):
+        yield
 
 
-def bucket_colour(bucket) -> str:
-    """The colour of a bucket; with many buckets they come again."""
-    return BUCKET_COLOURS[bucket % len(BUCKET_COLOURS)]
-
-
-def letter(character: str) -> str:
-    """The character, or a sign for white space, which would leave its cell empty."""
-    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
-
-
+@course_style()
 def new_figure(width: float | int = PAGE_WIDTH, height: float | int = 3.5, **subplots):
-    """A figure in the course's style and its axes, as from ``plt.subplots``; sizes in inches."""
+    """A figure in the course's style and its axes, as from ``plt.subplots``; sizes in inches.
+
+    What is drawn on it takes the style within `course_style` only.
+    """
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(**subplots)
 
@@ -69,6 +57,7 @@ def show(figure: Figure, caption: str) -> None:
     )
 
 
+@course_style()
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file of at most 256 colours: no eye sees it, and it takes a third."""
     buffer = io.BytesIO()

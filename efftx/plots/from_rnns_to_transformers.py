@@ -3,30 +3,28 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from efftx.plots.figures import INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import BLUE, INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import named_line, powers_of_two
 
-BLUE, QUIET = "#0072B2", "#999999"
 
-
+@course_style()
 def draw_against_length(lengths, series: dict[str, np.ndarray], *, ylabel: str) -> Figure:
     """One line for each named series against the length, both axes logarithmic."""
     figure, ax = new_figure(7, 3.4)
     for (name, values), marker in zip(series.items(), MARKERS, strict=False):
-        (line,) = ax.plot(lengths, values, marker=marker)
-        _name_line(ax, name, (lengths[-1], values[-1]), line.get_color())
-    ax.set_xscale("log", base=2)
+        named_line(ax, lengths, values, name, marker=marker)
     ax.set_yscale("log")
-    ax.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    ax.minorticks_off()
+    powers_of_two(ax, lengths)
     ax.set(xlabel="length in positions", ylabel=ylabel)
     ax.set_xlim(right=lengths[-1] * 2.2)
     return figure
 
 
+@course_style()
 def draw_influence(influence: dict[str, np.ndarray]) -> Figure:
     """How strongly the last output depends on each earlier input, by distance; log scale.
 
@@ -34,9 +32,7 @@ def draw_influence(influence: dict[str, np.ndarray]) -> Figure:
     """
     figure, ax = new_figure(7, 3.4)
     for name, values in influence.items():
-        distance = np.arange(len(values))
-        (line,) = ax.plot(distance, values[::-1])
-        _name_line(ax, name, (distance[-1], values[0]), line.get_color())
+        named_line(ax, np.arange(len(values)), values[::-1], name)
     ax.set_yscale("log")
     ax.set(xlabel="distance in positions", ylabel="relative influence")
     farthest = max(map(len, influence.values()))
@@ -45,11 +41,7 @@ def draw_influence(influence: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _name_line(ax: Axes, name: str, end: tuple, colour: str) -> None:
-    where = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-    ax.annotate(name, end, color=colour, **where)
-
-
+@course_style()
 def draw_weights(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """A matrix of attention weights (queries, keys), with the words that its rows and columns are.
 
@@ -86,6 +78,7 @@ def show_looks(
     )
 
 
+@course_style()
 def draw_bleu_against_flops(systems: dict[str, tuple[float, float]], ours: Sequence[str]) -> Figure:
     """BLEU against training FLOPs, {name: (BLEU, FLOPs)}; systems in ``ours`` stand out."""
     figure, ax = new_figure(8.5, 4)
@@ -102,6 +95,7 @@ def draw_bleu_against_flops(systems: dict[str, tuple[float, float]], ours: Seque
     return figure
 
 
+@course_style()
 def draw_bars(
     values: dict[str, float], *, xlabel: str, stands_out: str, start: float | int = 0
 ) -> Figure:
@@ -116,6 +110,7 @@ def draw_bars(
     return figure
 
 
+@course_style()
 def draw_bytes(needs: dict[str, float], *, has: dict[str, float]) -> Figure:
     """Horizontal bars of bytes on a log scale, and a vertical line for what each machine has."""
     figure, ax = new_figure(8.5, 1.2 + 0.42 * len(needs))

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
 from efftx.attention import hash_vectors
-from efftx.plots.figures import INK, MARKERS, ORANGE, bucket_colour, letter, new_figure, show
+from efftx.plots.colours import BLUE, GREY, INK, MARKERS, ORANGE, bucket_colour, letter
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import side_by_side
 
-BLUE, GREY = "#0072B2", "#999999"
 N_DIRECTIONS = 720  # of the circle, hashed to find where its arcs begin and end
 N_TURNS = 200  # that the widget has drawn, of which its slider shows the first
 TURNS = np.random.default_rng(0).uniform(0, 2 * math.pi, N_TURNS)
@@ -38,6 +39,7 @@ def buckets_of(vectors: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     return np.asarray(hash_vectors(*as_jax))
 
 
+@course_style()
 def draw_circles(pairs: np.ndarray, rotations: np.ndarray) -> Figure:
     """Each pair of vectors (row) under each rotation (column): the arcs are the buckets.
 
@@ -89,6 +91,7 @@ def shares_together(n_buckets: int) -> np.ndarray:
     return (buckets == buckets[:, :1]).mean(0)
 
 
+@course_style()
 def turn_the_circle(turn: int, apart: int, n_buckets: int) -> None:
     """Widget callback: two vectors ``apart`` degrees apart in the ``turn``-th of many rotations."""
     figure, (left, right) = new_figure(8, 3.4, ncols=2, width_ratios=[1, 1.25])
@@ -113,29 +116,28 @@ def turn_the_circle(turn: int, apart: int, n_buckets: int) -> None:
 # In a text
 
 
+@course_style()
 def draw_text(text: str, buckets: np.ndarray, per_row: int = 64) -> Figure:
     """The text in rows, every character in its bucket's colour."""
     n_rows = math.ceil(len(text) / per_row)
     figure, ax = new_figure(9, 0.34 * n_rows + 0.1)
     for i, (character, bucket) in enumerate(zip(text, buckets, strict=True)):
         x, y = i % per_row, -1.6 * (i // per_row)
-        box = Rectangle(
-            (x, y), 1, 1.4, facecolor=bucket_colour(bucket), edgecolor="white", linewidth=0.5
-        )
-        ax.add_patch(box)
+        look = {"facecolor": bucket_colour(bucket), "edgecolor": "white", "linewidth": 0.5}
+        ax.add_patch(Rectangle((x, y), 1, 1.4, **look))
         ax.text(x + 0.5, y + 0.65, letter(character), ha="center", va="center", fontsize=8)
     ax.set(xlim=(0, per_row), ylim=(-1.6 * (n_rows - 1) - 0.1, 1.5))
     ax.axis("off")
     return figure
 
 
+@course_style()
 def draw_sizes(sizes: dict[str, np.ndarray]) -> Figure:
     """How many vectors each bucket holds, the fullest first, for each named kind of vectors."""
     figure, ax = new_figure(7, 3)
-    width = 0.8 / len(sizes)
-    for n, (name, counts) in enumerate(sizes.items()):
-        place = 1 + np.arange(len(counts)) + (n - (len(sizes) - 1) / 2) * width
-        ax.bar(place, np.sort(counts)[::-1], width, label=name)
+    places, width = side_by_side(len(next(iter(sizes.values()))), len(sizes))
+    for place, (name, counts) in zip(places, sizes.items(), strict=True):
+        ax.bar(1 + place, np.sort(counts)[::-1], width, label=name)
     mean, ticks = counts.mean(), range(1, len(counts) + 1)
     ax.axhline(mean, color=INK, linewidth=1, linestyle="--", label=f"all alike: {mean:.0f}")
     ax.set(xlabel="bucket, the fullest first", ylabel="vectors in the bucket", xticks=ticks)
@@ -146,6 +148,7 @@ def draw_sizes(sizes: dict[str, np.ndarray]) -> Figure:
 # Collisions
 
 
+@course_style()
 def draw_curves(degrees, curves: dict[str, tuple], *, ylabel: str = "chance to meet") -> Figure:
     """Chances against the angle, a named line each: (theory,) or (theory, measured, deviation).
 
@@ -164,14 +167,13 @@ def draw_curves(degrees, curves: dict[str, tuple], *, ylabel: str = "chance to m
     return figure
 
 
+@course_style()
 def draw_angles(angles: dict[str, np.ndarray]) -> Figure:
     """How the angles (degrees) between all pairs are spread, for each named kind of vectors."""
     figure, ax = new_figure(7, 2.8)
     for name, values in angles.items():
-        weights = np.full(len(values), 100 / len(values))
-        ax.hist(
-            values, range(0, 181, 3), weights=weights, histtype="step", linewidth=1.8, label=name
-        )
+        look = {"weights": np.full(len(values), 100 / len(values)), "histtype": "step"}
+        ax.hist(values, range(0, 181, 3), linewidth=1.8, label=name, **look)
     ax.set(xlabel="angle between two vectors (degrees)", xticks=range(0, 181, 30))
     ax.set(ylabel="% of pairs in 3 degrees")
     ax.legend()
@@ -181,22 +183,23 @@ def draw_angles(angles: dict[str, np.ndarray]) -> Figure:
 # What rounds find
 
 
+@course_style()
 def draw_found(found: dict[str, tuple], n_hashes: tuple[int, ...]) -> Figure:
-    """Share of the attention found against share of the pairs compared, a named line each.
+    """Share of the attention found against the scores computed, a named line each.
 
-    ``found`` holds (pairs, mass), both with an entry for each of ``n_hashes``.
+    ``found`` holds (scores as a share of all pairs, mass), an entry for each of ``n_hashes``.
     """
     figure, ax = new_figure(7, 3.8)
-    for marker, (name, (pairs, mass)) in zip(MARKERS, found.items(), strict=False):
-        ax.plot(pairs, mass, marker=marker, label=name, linewidth=1.5)
-    smallest = 0.8 * min(np.min(pairs) for pairs, _ in found.values())
-    shares = np.geomspace(smallest, 1)
-    ax.plot(shares, shares, color=GREY, linestyle="--", linewidth=1, label="pairs at random")
+    for marker, (name, (scores, mass)) in zip(MARKERS, found.items(), strict=False):
+        ax.plot(scores, mass, marker=marker, label=name, linewidth=1.5)
+    smallest = 0.8 * min(np.min(scores) for scores, _ in found.values())
+    largest = max(1.0, *(np.max(scores) for scores, _ in found.values()))
+    ax.axvline(1, color=GREY, linestyle="--", linewidth=1, label="the full matrix")
     ax.set_xscale("log")
-    ax.set_xticks([0.01, 0.03, 0.1, 0.3, 1], ["1%", "3%", "10%", "30%", "all"])
+    ax.set_xticks([0.01, 0.03, 0.1, 0.3, 1, 3], ["1%", "3%", "10%", "30%", "all", "3 ×"])
     ax.minorticks_off()
-    ax.set(xlim=(smallest, 1.05), ylim=(0, 1.03))
-    ax.set(xlabel="share of the pairs compared", ylabel="share of the attention found")
+    ax.set(xlim=(smallest, 1.1 * largest), ylim=(0, 1.03))
+    ax.set(xlabel="scores computed, of the full matrix", ylabel="share of the attention found")
     ax.legend(title=f"points: {', '.join(map(str, n_hashes))} rounds", title_fontsize=9)
     return figure
 
@@ -206,6 +209,7 @@ def found_by(buckets: np.ndarray) -> np.ndarray:
     return np.tril((buckets[:, :, None] == buckets[:, None, :]).any(0), -1)
 
 
+@course_style()
 def show_found(
     n_hashes: int, n_buckets: int, *, weights: np.ndarray, rounds: dict[int, np.ndarray]
 ) -> None:

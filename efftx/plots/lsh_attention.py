@@ -8,16 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from efftx.attention import reach_count, sort_by_bucket
-from efftx.plots.figures import (
-    BUCKET_COLOURS,
-    INK,
-    MARKERS,
-    ORANGE,
-    bucket_colour,
-    letter,
-    new_figure,
-    show,
-)
+from efftx.plots.colours import BUCKET_COLOURS, INK, MARKERS, ORANGE, bucket_colour, letter
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import named_line, powers_of_two
 
 STEPS = ("the sequence", "1  bucket", "2  sort", "3  chunk", "4  attend")
 ROW_HEIGHT, GAP = 2.1, 0.6  # between rows, and between chunks
@@ -33,6 +26,7 @@ def _reached(buckets: np.ndarray, chunk_len: int) -> np.ndarray:
     return np.asarray(reach_count(jnp.asarray(buckets)[None], chunk_len=chunk_len)) > 0
 
 
+@course_style()
 def draw_steps(
     text: str, buckets: np.ndarray, chunk_len: int, *, n_steps: int = 4, query: int | None = None
 ) -> Figure:
@@ -102,6 +96,7 @@ def step_through(step: int, query: int, *, text: str, buckets: np.ndarray, chunk
     )
 
 
+@course_style()
 def draw_reach(buckets: np.ndarray, chunk_len: int) -> Figure:
     """Which query (row) reaches which key (column): by bucket, sorted, and after chunking.
 
@@ -142,28 +137,20 @@ def _outline_windows(ax: Axes, length: int, chunk_len: int) -> None:
         ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=INK, linewidth=0.8))
 
 
+@course_style()
 def draw_errors(n_hashes, errors: dict[str, np.ndarray], *, ylabel: str) -> Figure:
     """One line for each named series of errors against the number of rounds."""
     figure, ax = new_figure(7, 3.4)
     for (name, values), marker in zip(errors.items(), MARKERS, strict=False):
-        (line,) = ax.plot(n_hashes, values, marker=marker)
-        ax.annotate(
-            name,
-            (n_hashes[-1], values[-1]),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=line.get_color(),
-        )
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(n_hashes, [str(n) for n in n_hashes])
-    ax.minorticks_off()
+        named_line(ax, n_hashes, values, name, marker=marker)
+    powers_of_two(ax, n_hashes)
     ax.set(xlabel="rounds of hashing (n_hashes)", ylabel=ylabel)
     ax.set_ylim(bottom=0)
     ax.set_xlim(right=n_hashes[-1] * 1.9)
     return figure
 
 
+@course_style()
 def draw_leak(changes: dict[str, np.ndarray]) -> Figure:
     """How much each position's output changes when only the last position's input changes."""
     figure, axes = new_figure(9, 2.6, ncols=len(changes), sharey=True)
@@ -175,6 +162,7 @@ def draw_leak(changes: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
+@course_style()
 def draw_times(curves: dict[str, dict[int, float]], *, ylabel: str = "seconds") -> Figure:
     """One line for each named series, length → time; lines of one kind of name share a style."""
     figure, ax = new_figure(8, 4.2)
@@ -185,11 +173,9 @@ def draw_times(curves: dict[str, dict[int, float]], *, ylabel: str = "seconds") 
         marker, markers[kind] = MARKERS[markers[kind]], markers[kind] + 1
         lengths = sorted(seconds)
         ax.plot(lengths, [seconds[n] for n in lengths], styles[kind], marker=marker, label=name)
-    ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     lengths = sorted({length for seconds in curves.values() for length in seconds})
-    ax.set_xticks(lengths, [f"{n // 1024}k" for n in lengths])
-    ax.minorticks_off()
+    powers_of_two(ax, lengths, [f"{n // 1024}k" for n in lengths])
     ax.set(xlabel="length (positions)", ylabel=ylabel)
     ax.legend(loc="upper left")
     return figure

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from efftx.memory.flops import step_flops
 from efftx.memory.ledger import Step, entries, in_gib
-from efftx.plots.figures import INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import GREY, INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import powers_of_two
 
 GIB = 2**30
 LENGTHS = tuple(2**n for n in range(10, 21))
@@ -33,6 +35,7 @@ def n_bytes(step: Step) -> int:
     return sum(entries(step).values())
 
 
+@course_style()
 def draw_costs(
     step: Step,
     *,
@@ -71,10 +74,8 @@ def draw_costs(
 
 
 def _length_axis(ax: Axes, length: int) -> None:
-    ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.set_xticks(LENGTHS[::2], [short(n) for n in LENGTHS[::2]])
-    ax.minorticks_off()
+    powers_of_two(ax, LENGTHS[::2], [short(n) for n in LENGTHS[::2]])
     ax.axvline(length, color="#BBBBBB", linewidth=1, zorder=0)
     ax.set_xlabel("length (tokens)")
 
@@ -126,6 +127,7 @@ def _fits(step: Step, budget: int) -> str:
     return ("fits into " if n_bytes(step) <= budget else "does not fit into ") + in_gib(budget)
 
 
+@course_style()
 def draw_steps(lengths, microseconds, gib) -> Figure:
     """Of real steps: time for each token, which is level if time is linear, and peak memory.
 
@@ -148,6 +150,7 @@ def draw_steps(lengths, microseconds, gib) -> Figure:
 # How good it is -------------------------------------------------------------------------------
 
 
+@course_style()
 def draw_accuracies(
     tables: dict[str, np.ndarray], *, trained: Sequence[str], evaluated: Sequence[str]
 ) -> Figure:
@@ -171,6 +174,7 @@ def draw_accuracies(
     return figure
 
 
+@course_style()
 def draw_seeds(variants: dict[str, dict], *, xlabel: str) -> Figure:
     """A row for each variant: a dot for each seed, and their mean with its 95 % interval.
 
@@ -180,7 +184,7 @@ def draw_seeds(variants: dict[str, dict], *, xlabel: str) -> Figure:
     rows = np.arange(len(variants))[::-1]
     for row, each in zip(rows, variants.values(), strict=True):
         mean, (low, high) = each["mean"], each["interval_95"]
-        ax.plot(each["by_seed"], [row] * len(each["by_seed"]), "o", color="#999999", markersize=4)
+        ax.plot(each["by_seed"], [row] * len(each["by_seed"]), "o", color=GREY, markersize=4)
         reach = [[mean - low], [high - mean]]
         ax.errorbar([mean], [row], xerr=reach, fmt="D", color=ORANGE, capsize=4)
         above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}

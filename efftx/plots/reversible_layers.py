@@ -4,7 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from efftx.plots.figures import INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import GREY, INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import named_line
 
 MIB = 2**20
 EMPTY = "#F2F2F2"
@@ -17,6 +19,7 @@ def errors_by_level(stored: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     return np.sqrt(((rebuilt - stored) ** 2).sum(axes) / (stored**2).sum(axes))
 
 
+@course_style()
 def draw_inversion(stored: np.ndarray, rebuilt: np.ndarray, n_undone: int | None = None) -> Figure:
     """The first stream on its way up, on its way down, and how far the two are apart.
 
@@ -83,22 +86,24 @@ def undo_blocks(n_undone: int, *, stored: np.ndarray, rebuilt: np.ndarray) -> No
     show(draw_inversion(stored, rebuilt, n_undone), said)
 
 
+@course_style()
 def draw_memory(depths, n_bytes: dict[str, np.ndarray]) -> Figure:
     """Temporary memory of a training step against the number of blocks, a line for each way."""
     figure, ax = new_figure(7, 3.6)
     for (name, values), marker in zip(n_bytes.items(), MARKERS, strict=False):
-        _named_line(ax, depths, np.asarray(values) / MIB, marker, name)
+        named_line(ax, depths, np.asarray(values) / MIB, name, marker=marker)
     ax.set(xlabel="blocks", ylabel="temporary memory (MiB)", xticks=depths)
-    ax.set_yscale("log")
-    ax.set_xlim(right=depths[-1] * 1.45)
+    ax.set_xlim(0, depths[-1] * 1.3)
+    ax.set_ylim(bottom=0)
     return figure
 
 
+@course_style()
 def draw_drift(n_undone, errors: dict[str, np.ndarray]) -> Figure:
     """Relative error of the streams against the number of blocks undone, a line for each dtype."""
     figure, ax = new_figure(7, 3.6)
     for (name, values), marker in zip(errors.items(), MARKERS, strict=False):
-        _named_line(ax, n_undone, values, marker, name)
+        named_line(ax, n_undone, values, name, marker=marker)
     ax.set_yscale("log")
     ax.set_xscale("log", base=2)
     ax.set_xticks(n_undone, [str(n) for n in n_undone])
@@ -107,13 +112,7 @@ def draw_drift(n_undone, errors: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _named_line(ax: Axes, x, y, marker: str, name: str) -> None:
-    """A line with its name at its end."""
-    (line,) = ax.plot(x, y, marker=marker)
-    place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-    ax.annotate(name, (x[-1], y[-1]), color=line.get_color(), **place)
-
-
+@course_style()
 def draw_bleu(plain, reversible, interval) -> Figure:
     """Each seed's pair of scores, and the mean of the differences with its 95 % interval."""
     plain, reversible = np.asarray(plain), np.asarray(reversible)
@@ -128,7 +127,7 @@ def draw_bleu(plain, reversible, interval) -> Figure:
     scores.legend()
     differences = reversible - plain
     gap.axhline(0, color=INK, linewidth=1)
-    gap.plot(np.zeros(len(seeds)), differences, "o", color="#999999", label="one seed")
+    gap.plot(np.zeros(len(seeds)), differences, "o", color=GREY, label="one seed")
     mean = differences.mean()
     reach = [[mean - interval[0]], [interval[1] - mean]]
     gap.errorbar(

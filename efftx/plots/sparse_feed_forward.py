@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from efftx.plots.figures import INK, MARKERS, ORANGE, bucket_colour, letter, new_figure, show
+from efftx.plots.colours import BLUE, INK, MARKERS, ORANGE, PALE_BLUE, QUIET, bucket_colour, letter
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import powers_of_two, running_mean
 from efftx.sparsity import default_d_lowrank
 
-BLUE, QUIET, OFF = "#0072B2", "#666666", "#EEEEEE"
+OFF = "#EEEEEE"
 BYTES = 4  # of a float32 number
 PER_ROW = 64  # characters
 UNITS_SHOWN = 96  # of those that fire; more would be thinner than a dot of the screen
@@ -23,6 +25,7 @@ MIB = 2**20
 # Who fires
 
 
+@course_style()
 def draw_firing(fires: np.ndarray, text: str) -> Figure:
     """Which of some units fire at which characters, and how often each of all does, by layer.
 
@@ -36,17 +39,15 @@ def draw_firing(fires: np.ndarray, text: str) -> Figure:
         ax.set_ylabel("unit")
         _letters(ax, text)
         histogram.hist(fires[layer].mean(0), np.linspace(0, 1, 26), color=BLUE)
-        histogram.set_title("how often")
-        histogram.set_ylabel("units")
+        histogram.set(title="how often", ylabel="units")
         histogram.xaxis.set_major_formatter(PercentFormatter(1))
     axes[-1, 1].set_xlabel("positions at which it fires")
     return figure
 
 
 def _letters(ax: Axes, text: str) -> None:
-    ax.set_xticks(
-        range(len(text)), [letter(c) for c in text], fontsize=8, family="DejaVu Sans Mono"
-    )
+    look = {"fontsize": 8, "family": "DejaVu Sans Mono"}
+    ax.set_xticks(range(len(text)), [letter(character) for character in text], **look)
     ax.tick_params(axis="x", length=0, pad=2)
     ax.grid(False)
 
@@ -54,14 +55,15 @@ def _letters(ax: Axes, text: str) -> None:
 # Training
 
 
+@course_style()
 def draw_training(losses: dict[str, np.ndarray], *, smooth: int = 20) -> Figure:
     """The running mean of each model's loss, from 8 bits per byte down."""
     figure, ax = new_figure(7, 3.5)
     for name, values in losses.items():
-        mean = np.convolve(values, np.full(smooth, 1 / smooth), mode="valid")
-        ax.plot(np.arange(len(mean)) + smooth - 1, mean, label=name, linewidth=1.5)
-    ax.set(xlabel="training step", ylabel=f"bits per byte, mean of {smooth} steps")
-    ax.set(xlim=(0, None))
+        means = running_mean(values, smooth)[smooth - 1 :]
+        ax.plot(np.arange(smooth - 1, len(values)), means, label=name, linewidth=1.5)
+    said = f"bits per byte, mean of {smooth} steps"
+    ax.set(xlabel="training step", ylabel=said, xlim=(0, None))
     ax.legend()
     return figure
 
@@ -69,6 +71,7 @@ def draw_training(losses: dict[str, np.ndarray], *, smooth: int = 20) -> Figure:
 # Who is chosen
 
 
+@course_style()
 def draw_map(units: np.ndarray, text: str, n_units: int) -> Figure:
     """The chosen unit of each block (row) at each character (column), as a colour.
 
@@ -102,6 +105,7 @@ def show_block(layer: int, block: int, *, units: np.ndarray, text: str, n_units:
     )
 
 
+@course_style()
 def draw_block(chosen: np.ndarray, text: str, shares: np.ndarray) -> Figure:
     """The text in rows, coloured by the chosen unit, and beside it the share of each unit."""
     n_rows = -(-len(text) // PER_ROW)
@@ -131,6 +135,7 @@ def _favourites(unit: int, chosen: np.ndarray, text: str) -> str:
     return f"Unit {unit} is on at {counts.total() / len(text):.0%}, most often at {most} ."
 
 
+@course_style()
 def draw_load(loads: np.ndarray) -> Figure:
     """The share of each unit, the busiest first: every block's, their mean, and an even load.
 
@@ -140,7 +145,7 @@ def draw_load(loads: np.ndarray) -> Figure:
     rank = np.arange(1, loads.shape[2] + 1)
     for layer, ax in enumerate(axes[0]):
         in_order = -np.sort(-loads[layer], axis=1)
-        ax.plot(rank, in_order.T, color="#BBD5E8", linewidth=0.8)
+        ax.plot(rank, in_order.T, color=PALE_BLUE, linewidth=0.8)
         ax.plot(rank, in_order.mean(0), marker="o", color=BLUE, label="mean of the blocks")
         ax.axhline(1 / len(rank), color=INK, linewidth=1, linestyle="--", label="if all were alike")
         ax.set(title=f"layer {layer}", xlabel="unit of its block, the busiest first", xticks=rank)
@@ -163,6 +168,7 @@ def mib_read(n_units: int, d_model: int, d_ff: int) -> tuple[float, float]:
     return BYTES * units / MIB, BYTES * controller / MIB
 
 
+@course_style()
 def draw_cost(n_units: int, *, d_model: int, d_ff: int, seconds: dict[int, float]) -> Figure:
     """A layer's units with those that are on, the bytes that are read, and how much faster it is.
 
@@ -203,11 +209,9 @@ def _draw_speed(ax: Axes, n_units: int, d_model: int, d_ff: int, seconds) -> Non
     ax.plot(ns, by_bytes, color=QUIET, linestyle="--", label="fewer bytes")
     ax.plot(ns, by_clock, marker="o", color=BLUE, label="faster, measured")
     ax.plot(n_units, by_clock[ns.index(n_units)], "o", color=ORANGE, markersize=10)
-    ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
-    ax.set_xticks(ns, [str(n) for n in ns])
+    powers_of_two(ax, ns)
     ax.yaxis.set_major_formatter("{x:g}×")
-    ax.minorticks_off()
     ax.set(title="against dense", xlabel="N, units in a block")
     ax.legend(loc="upper left")
 
@@ -226,6 +230,7 @@ def show_cost(n_units: int, *, d_model: int, d_ff: int, seconds: dict[int, float
     )
 
 
+@course_style()
 def draw_together(shares: dict[str, tuple], seconds: dict[str, tuple]) -> Figure:
     """Several positions at once: the share of the units that they need, and the time of each.
 
@@ -236,9 +241,7 @@ def draw_together(shares: dict[str, tuple], seconds: dict[str, tuple]) -> Figure
         for marker, (name, (positions, values)) in zip(MARKERS, curves.items(), strict=False):
             scale = 1 if ax is left else 1000
             ax.plot(positions, scale * np.asarray(values), marker=marker, label=name, linewidth=1.5)
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(positions, [f"{n:,}" for n in positions])
-        ax.minorticks_off()
+        powers_of_two(ax, positions)
         ax.set_xlabel("positions at once")
         ax.legend()
     left.set(title="units that at least one needs", ylim=(0, 1.03))

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import StrMethodFormatter
 
-from efftx.plots.figures import BUCKET_COLOURS, INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import BUCKET_COLOURS, INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import name_bars, running_mean, stacked_bars
 from efftx.sparsity import n_dense_attention, n_multiplicative, n_sparse_qkv, permutation_factors
 
 BYTES = 4  # of a float32 number
@@ -20,33 +22,25 @@ LINES = ("-", "--", ":")
 # What a token reads
 
 
+@course_style()
 def draw_reads(reads: dict[str, dict[str, int]], seconds: dict[str, float]) -> Figure:
     """Left: the weights that a token reads of each kind of block, by part; right: seconds."""
     figure, (left, right) = new_figure(9, 2.9, ncols=2, sharey=True, width_ratios=[1.6, 1])
-    rows = np.arange(len(reads))
-    start = np.zeros(len(reads))
-    for part, colour in zip(next(iter(reads.values())), BUCKET_COLOURS, strict=False):
-        sizes = np.array([numbers[part] * BYTES / 1e6 for numbers in reads.values()])
-        left.barh(rows, sizes, left=start, color=colour, edgecolor=INK, linewidth=0.5, label=part)
-        start += sizes
-    times = list(seconds.values())
-    right.barh(rows, times, color="#DDDDDD", edgecolor=INK, linewidth=0.5)
-    _label_rows(left, start, "{:.1f}")
-    _label_rows(right, times, "{:.3f}")
-    left.set_yticks(rows, list(reads))
-    left.invert_yaxis()
+    megabytes = {
+        name: {part: number * BYTES / 1e6 for part, number in numbers.items()}
+        for name, numbers in reads.items()
+    }
+    colours = dict(zip(next(iter(reads.values())), BUCKET_COLOURS, strict=False))
+    look, times = {"edgecolor": INK, "linewidth": 0.5}, list(seconds.values())
+    rows, totals = stacked_bars(left, megabytes, colours, **look)
+    name_bars(left, rows, totals, [f"{total:.1f}" for total in totals], fontsize=9)
+    right.barh(rows, times, color="#DDDDDD", **look)
+    name_bars(right, rows, times, [f"{time:.3f}" for time in times], fontsize=9)
     right.locator_params(axis="x", nbins=5)
     left.set(xlabel="MB read for a token, one block", title="counted here")
     right.set(xlabel="seconds for a token", title="the paper's whole model")
     left.legend(loc="lower right", bbox_to_anchor=(1, 0.02))
     return figure
-
-
-def _label_rows(ax: Axes, values, form: str) -> None:
-    for row, value in enumerate(values):
-        ax.text(value, row, " " + form.format(value), va="center", fontsize=9)
-    ax.set_xlim(0, 1.2 * max(values))
-    ax.grid(False, axis="y")
 
 
 # Parameters
@@ -56,6 +50,7 @@ def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
+@course_style()
 def draw_parameters(d_model: int) -> Figure:
     """Parameters against the number of modules, beside those of dense layers."""
     figure, ax = new_figure(7, 3.6)
@@ -106,6 +101,7 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
+@course_style()
 def draw_matrices(matrices: dict[str, np.ndarray], n_modules: int) -> Figure:
     """Each as a picture, red above 0 and blue below, with lines between the modules.
 
@@ -145,6 +141,7 @@ def example_matrix(content: str, d_model: int, n_modules: int) -> tuple[np.ndarr
     return dense_equivalent(*best_factors(wanted, n_modules)), wanted
 
 
+@course_style()
 def show_modules(n_modules: int, content: str, *, d_model: int) -> None:
     """Widget callback: how many parameters S modules have, and the matrix that they make."""
     figure, (left, right) = new_figure(9, 4, ncols=2)
@@ -171,6 +168,7 @@ def _counted(n: int, what: str) -> str:
 # How they learn
 
 
+@course_style()
 def draw_learning(
     losses: dict[str, np.ndarray], held_out: dict[str, float], *, window: int
 ) -> Figure:
@@ -178,9 +176,8 @@ def draw_learning(
     figure, (left, right) = new_figure(9, 3.2, ncols=2, width_ratios=[2, 1])
     rows = np.arange(len(held_out))
     for row, ((name, values), style) in enumerate(zip(losses.items(), LINES, strict=False)):
-        means = np.convolve(values, np.full(window, 1 / window), "valid")
-        steps = np.arange(window, len(values) + 1)
-        late = steps >= 2 * window
+        late = slice(2 * window - 1, None)
+        steps, means = np.arange(1, len(values) + 1), running_mean(values, window)
         (line,) = left.plot(steps[late], means[late], style, label=name)
         right.plot(held_out[name], row, MARKERS[row], color=line.get_color(), markersize=9)
         right.annotate(
@@ -204,6 +201,7 @@ def draw_learning(
 # What a kernel sees
 
 
+@course_style()
 def draw_reach(slopes: np.ndarray, position: int, module: int) -> Figure:
     """How strongly one output depends on y at each position and module; (length, S)."""
     figure, ax = new_figure(5.5, 3.3)

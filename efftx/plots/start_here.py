@@ -2,13 +2,14 @@
 
 from matplotlib.figure import Figure
 
-from efftx.plots.figures import new_figure
+from efftx.plots.figures import course_style, new_figure
 
 QUIET = "#555555"
 CARDS = {12e9: "the talk's graphics card, 12 GB", 80e9: "a large graphics card, 80 GB"}
 LSH, FULL = "C1", "C0"
 
 
+@course_style()
 def draw_memory(weighed: dict[str, dict[int, int]], text_length: int) -> Figure:
     """Working memory against length, a line for each kind of attention, both axes logarithmic.
 
@@ -30,6 +31,7 @@ def draw_memory(weighed: dict[str, dict[int, int]], text_length: int) -> Figure:
     return figure
 
 
+@course_style()
 def draw_guesses(few: dict[int, float], full: tuple[int, float], commonest: float) -> Figure:
     """The share of bytes guessed against the number of scores for each.
 
@@ -59,4 +61,21 @@ def draw_guesses(few: dict[int, float], full: tuple[int, float], commonest: floa
     ax.set_xticks(x, [f"{n:,}" for n in x])
     ax.set_yticks([0, 0.2, 0.4, 0.6], ["0", "20%", "40%", "60%"])
     ax.set(ylim=(0, 0.68), xlabel="scores for each byte", ylabel="next bytes guessed")
+    return figure
+
+
+@course_style()
+def draw_progress(parts: dict[str, dict[str, bool]]) -> Figure:
+    """A row for each exercise, a square for each of its functions, filled where it has passed."""
+    figure, ax = new_figure(7.5, 0.3 * len(parts) + 0.3)
+    for row, functions in enumerate(parts.values()):
+        for column, done in enumerate(functions.values()):
+            face = LSH if done else "none"
+            ax.scatter(column, row, marker="s", s=110, facecolor=face, edgecolor=QUIET, linewidth=1)
+    names = [stem.replace("_", " ") for stem in parts]
+    ax.set_yticks(range(len(parts)), names)
+    ax.set_xticks([])
+    ax.set(xlim=(-0.6, max(map(len, parts.values())) + 1), ylim=(len(parts) - 0.4, -0.6))
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
     return figure

@@ -4,7 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from efftx.plots.figures import INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import name_bars, running_mean, side_by_side, stacked_bars
 
 BITS = tuple(range(2, 9))
 BLOCK_LENS = (16, 64, 256, 1024, 4096)
@@ -34,6 +36,7 @@ def bits_per_number(bits: int, block_len: int) -> float:
     return bits + 32 / block_len
 
 
+@course_style()
 def draw_codes(numbers: np.ndarray, bits: int, block_len: int) -> Figure:
     """How often each code is used, and the error of this choice among those with other bits."""
     codes, _ = quantize_to_bits(numbers, bits, block_len)
@@ -73,13 +76,13 @@ def explore_codes(bits: int, block_len: int, *, numbers: np.ndarray) -> None:
     )
 
 
+@course_style()
 def draw_error_bars(errors: dict[str, dict[str, float | int]]) -> Figure:
     """For each named matrix a bar for each way of grouping, in percent."""
     figure, ax = new_figure(8, 3.2)
     groupings = list(next(iter(errors.values())))
-    width = 0.8 / len(groupings)
-    for i, grouping in enumerate(groupings):
-        x = np.arange(len(errors)) + (i - (len(groupings) - 1) / 2) * width
+    places, width = side_by_side(len(errors), len(groupings))
+    for x, grouping in zip(places, groupings, strict=True):
         ax.bar(x, [100 * matrix[grouping] for matrix in errors.values()], width, label=grouping)
     ax.set_xticks(range(len(errors)), list(errors))
     ax.set(ylabel="relative error (%)")
@@ -89,6 +92,7 @@ def draw_error_bars(errors: dict[str, dict[str, float | int]]) -> Figure:
     return figure
 
 
+@course_style()
 def draw_walks(exact: np.ndarray, nearest: np.ndarray, stochastic: np.ndarray) -> Figure:
     """A weight over many small steps: (n_steps,) twice, and (n_walks, n_steps) at random."""
     figure, ax = new_figure(7, 3.2)
@@ -104,6 +108,7 @@ def draw_walks(exact: np.ndarray, nearest: np.ndarray, stochastic: np.ndarray) -
     return figure
 
 
+@course_style()
 def draw_reach_of_codes(divisors: np.ndarray, smallest: dict[str, float | int]) -> Figure:
     """How √v is spread within its block, and where each code begins to tell it from zero.
 
@@ -124,13 +129,14 @@ def draw_reach_of_codes(divisors: np.ndarray, smallest: dict[str, float | int]) 
     return figure
 
 
+@course_style()
 def draw_losses(losses: dict[str, np.ndarray], *, window: int = 10) -> Figure:
     """The training loss of each run, as means of the last steps."""
     figure, ax = new_figure(7, 3.2)
     styles = ("-", "--", ":")
     for (name, values), style in zip(losses.items(), styles, strict=False):
-        smooth = [values[max(0, i - window) : i].mean() for i in range(1, len(values) + 1)]
-        ax.plot(np.arange(1, len(values) + 1), smooth, style, label=name)
+        steps = np.arange(1, len(values) + 1)
+        ax.plot(steps, running_mean(values, window), style, label=name)
     shown = np.concatenate(list(losses.values()))
     shown = shown[np.isfinite(shown)]
     ax.set_ylim(0.9 * shown.min(), min(1.1 * shown.max(), 12))
@@ -139,21 +145,12 @@ def draw_losses(losses: dict[str, np.ndarray], *, window: int = 10) -> Figure:
     return figure
 
 
+@course_style()
 def draw_ledger(rows: dict[str, dict[str, float | int]]) -> Figure:
     """A bar for each row of {part: GiB on the device}, one above the other."""
     figure, ax = new_figure(9, 0.9 + 0.42 * len(rows))
-    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
-    y = -np.arange(len(rows))
-    left = np.zeros(len(rows))
-    for part in parts:
-        width = np.array([row.get(part, 0) for row in rows.values()])
-        ax.barh(y, width, left=left, height=0.7, label=part)
-        left += width
-    for y_row, total in zip(y, left, strict=True):
-        ax.text(total, y_row, f" {total:.2f}", va="center", color=INK)
-    ax.set_yticks(y, list(rows))
+    y, totals = stacked_bars(ax, rows, height=0.7)
+    name_bars(ax, y, totals, [f"{total:.2f}" for total in totals], room=1.3, color=INK)
     ax.set(xlabel="GiB on the device")
-    ax.set_xlim(right=1.3 * left.max())
-    ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right")
     return figure

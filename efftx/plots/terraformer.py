@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from efftx.plots.figures import BUCKET_COLOURS, INK, MARKERS, ORANGE, new_figure, show
+from efftx.plots.colours import BUCKET_COLOURS, INK, MARKERS, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import name_bars, side_by_side, stacked_bars
 from efftx.sparsity import default_d_lowrank, n_multiplicative, n_sparse_qkv
 
 BYTES = 4  # of a float32 number
@@ -26,6 +28,7 @@ READOUT_MODULES = 4
 # The source before the target -----------------------------------------------------------------
 
 
+@course_style()
 def draw_source_first(n_source: int, n_padding: int, n_target: int) -> Figure:
     """What the decoder reads: the source's vectors, the target's, and padding behind them."""
     figure, ax = new_figure(9, 2.4)
@@ -82,20 +85,16 @@ def weights_read(
     }
 
 
+@course_style()
 def draw_reads(reads: dict[str, dict[str, int]]) -> Figure:
     """A bar for each model, in millions of weights, in the colours of its parts."""
     figure, ax = new_figure(9, 0.9 + 0.45 * len(reads))
-    y, left = -np.arange(len(reads)), np.zeros(len(reads))
-    for part in PARTS:
-        width = np.array([row.get(part, 0) for row in reads.values()]) / 1e6
-        ax.barh(y, width, left=left, height=0.7, label=part, color=PART_COLOURS[part])
-        left += width
-    for row, total in zip(y, left, strict=True):
-        ax.text(total, row, f" {total:,.1f} M", va="center", color=INK)
-    ax.set_yticks(y, list(reads))
+    millions = {
+        name: {part: row.get(part, 0) / 1e6 for part in PARTS} for name, row in reads.items()
+    }
+    y, totals = stacked_bars(ax, millions, PART_COLOURS, height=0.7)
+    name_bars(ax, y, totals, [f"{total:,.1f} M" for total in totals], room=1.17, color=INK)
     ax.set(xlabel="weights that one token reads (millions)")
-    ax.set_xlim(right=1.17 * left.max())
-    ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right")
     return figure
 
@@ -124,6 +123,7 @@ def show_reads(
 # Seconds --------------------------------------------------------------------------------------
 
 
+@course_style()
 def draw_bytes_against_time(measured: dict[str, tuple], gb_per_second: float | int) -> Figure:
     """Each model at (bytes read, seconds) of a token; the line is what memory allows."""
     figure, ax = new_figure(7, 3.8)
@@ -146,6 +146,7 @@ def draw_bytes_against_time(measured: dict[str, tuple], gb_per_second: float | i
     return figure
 
 
+@course_style()
 def draw_speedups(tables: dict[str, dict[str, float | int]]) -> Figure:
     """Bars: how many times faster than dense, for each source of figures and each technique.
 
@@ -153,9 +154,8 @@ def draw_speedups(tables: dict[str, dict[str, float | int]]) -> Figure:
     """
     figure, ax = new_figure(9, 3.4)
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    width = 0.88 / len(tables)
-    for i, (source, table) in enumerate(tables.items()):
-        x = np.arange(len(names)) + (i - (len(tables) - 1) / 2) * width
+    places, width = side_by_side(len(names), len(tables), share=0.88)
+    for x, (source, table) in zip(places, tables.items(), strict=True):
         heights = np.array([table.get(name, np.nan) for name in names])
         bars = ax.bar(x, heights - 1, width, bottom=1, label=source)
         ax.bar_label(bars, [_times(height) for height in heights], fontsize=7, padding=2)
@@ -183,6 +183,7 @@ def _times(height: float | int) -> str:
     return "" if np.isnan(height) else f"{height:.3g}×"
 
 
+@course_style()
 def draw_savings(tables: dict[str, dict[str, float | int]]) -> Figure:
     """What feed-forward and QKV save alone, one upon the other, beside what both save together.
 

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from efftx.memory.ledger import Step, entries, in_gib, max_batch
-from efftx.plots.figures import BUCKET_COLOURS, INK, ORANGE, new_figure, show
+from efftx.plots.colours import BUCKET_COLOURS, INK, ORANGE
+from efftx.plots.figures import course_style, new_figure, show
+from efftx.plots.parts import name_bars, side_by_side, stacked_bars
 
 GIB = 2**30
 # Entries of the ledger that share a piece of the bar.
@@ -30,20 +32,18 @@ def pieces(step: Step) -> dict[str, int]:
     return {name: sum(ledger.get(entry, 0) for entry in of) for name, of in PIECES.items()}
 
 
+@course_style()
 def draw_bars(steps: dict[str, Step], *, budget: int | None = None) -> Figure:
     """A bar for each step, made of its pieces, in GiB; and a line where the budget ends."""
     figure, ax = new_figure(9, 1.6 + 0.45 * len(steps))
-    rows = np.arange(len(steps))[::-1]
-    left = np.zeros(len(steps))
-    for name, colour in zip(PIECES, BUCKET_COLOURS, strict=True):
-        sizes = np.array([pieces(step)[name] for step in steps.values()]) / GIB
-        ax.barh(rows, sizes, left=left, color=colour, edgecolor=INK, linewidth=0.5, label=name)
-        left += sizes
-    for row, total in zip(rows, left, strict=True):
-        ax.text(total, row, f" {in_gib(total * GIB)}", va="center", fontsize=9)
-    ax.set_yticks(rows, list(steps))
-    ax.set(xlabel="GiB", xlim=(0, 1.2 * max(left.max(), (budget or 0) / GIB)))
-    ax.grid(False, axis="y")
+    gib = {
+        name: {piece: size / GIB for piece, size in pieces(step).items()}
+        for name, step in steps.items()
+    }
+    colours = dict(zip(PIECES, BUCKET_COLOURS, strict=True))
+    rows, totals = stacked_bars(ax, gib, colours, edgecolor=INK, linewidth=0.5)
+    name_bars(ax, rows, totals, [in_gib(total * GIB) for total in totals], fontsize=9)
+    ax.set(xlabel="GiB", xlim=(0, 1.2 * max(totals.max(), (budget or 0) / GIB)))
     if budget is not None:
         ax.axvline(budget / GIB, color=ORANGE, linewidth=2)
         ax.text(budget / GIB, rows[0] + 0.5, f" {in_gib(budget)}", color=ORANGE, va="bottom")
@@ -90,6 +90,7 @@ def show_ledger(
     )
 
 
+@course_style()
 def draw_curves(curves: dict[str, tuple[Sequence, Sequence, Sequence]]) -> Figure:
     """A panel for each quantity: what the compiler plans as dots, what the ledger says as a line.
 
@@ -111,15 +112,14 @@ def _curve(ax: Axes, values, planned, predicted) -> None:
     ax.set_ylim(bottom=0)
 
 
+@course_style()
 def draw_batches(lengths: Sequence, batches: dict[str, Sequence]) -> Figure:
     """Bars side by side: the largest batch at each length, quoted and predicted."""
     figure, ax = new_figure(9, 3.2)
-    width = 0.8 / len(batches)
-    for i, (name, values) in enumerate(batches.items()):
-        x = np.arange(len(lengths)) + (i - (len(batches) - 1) / 2) * width
-        bars = ax.bar(
-            x, values, width, color=BUCKET_COLOURS[i], edgecolor=INK, linewidth=0.5, label=name
-        )
+    places, width = side_by_side(len(lengths), len(batches))
+    for x, (name, values), colour in zip(places, batches.items(), BUCKET_COLOURS, strict=False):
+        look = {"color": colour, "edgecolor": INK, "linewidth": 0.5}
+        bars = ax.bar(x, values, width, label=name, **look)
         ax.bar_label(bars, fontsize=9)
     ax.set_xticks(np.arange(len(lengths)), [str(length) for length in lengths])
     ax.set(xlabel="length (tokens)", ylabel="largest batch")

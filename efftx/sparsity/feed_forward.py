@@ -24,8 +24,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, Key
 
+from efftx.dtypes import DRAWN, sum_dtype
 from efftx.validation import (
     check_below,
+    check_key,
     check_positive,
     check_vectors,
     describe,
@@ -69,7 +71,7 @@ def controller_scores(
         f"{x.shape[1]}; got {describe(c1)} and {describe(c2)}.",
     )
     scores = jnp.einsum("lr,rbn->lbn", x @ c1, c2)
-    return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    return scores.astype(sum_dtype(scores.dtype))
 
 
 def strongest_units(scores: Scores) -> Units:
@@ -107,13 +109,15 @@ def sparsity_mask(
     another's. The coin follows the key. Under jit the values of ``units`` cannot be checked; they
     must lie in 0 … N − 1.
 
-    Raises ValueError for a probability outside [0, 1], a negative temperature, and units that do
-    not fit.
+    Raises ValueError for a key that is none, a probability outside [0, 1], a negative temperature,
+    and units that do not fit.
     """
     require(
         0 <= hard_probability <= 1, f"hard_probability must lie in 0 … 1; got {hard_probability}."
     )
     require(temperature >= 0, f"temperature must not be negative; got {temperature}.")
+    if key is not None:
+        check_key(key=key)
     log_soft = jax.nn.log_softmax(scores, axis=-1)
     if units is None:
         units = strongest_units(log_soft + _noise(key, temperature, scores))
@@ -123,15 +127,15 @@ def sparsity_mask(
     hard = hard + (soft - lax.stop_gradient(soft))
     if key is None:
         return hard, units
-    coin = jax.random.bernoulli(jax.random.fold_in(key, 1), float(hard_probability))
+    coin = jax.random.bernoulli(jax.random.fold_in(key, 1), jnp.float32(hard_probability))
     return jnp.where(coin, hard, soft), units
 
 
 def _noise(key, temperature, scores):
     if key is None or temperature == 0:
         return 0
-    noise = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape, scores.dtype)
-    return temperature * noise
+    noise = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape, DRAWN)
+    return temperature * noise.astype(scores.dtype)
 
 
 # Computing ------------------------------------------------------------------------------------
@@ -185,7 +189,9 @@ def gathered_feed_forward(
 def chosen(per_unit, units: Integer[Array, "n_blocks"]):
     """What belongs to one unit of each block."""
     blocks = jnp.arange(len(units))
-    return per_unit.at[blocks, units].get(mode="promise_in_bounds", unique_indices=True)
+    return (
+        jnp.asarray(per_unit).at[blocks, units].get(mode="promise_in_bounds", unique_indices=True)
+    )
 
 
 def sparse_feed_forward_reference(

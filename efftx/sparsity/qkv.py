@@ -14,11 +14,12 @@ values share the multiplicative layer; each has its own convolution. There is no
 Source: Jaszczur et al. 2021, arXiv 2111.12763, section 3.2.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from efftx.dtypes import sum_dtype
 from efftx.validation import check_positive, check_vectors, describe, require
 
 Modules = Float[Array, "length n_modules d_module"]
@@ -106,18 +107,34 @@ def convolution(y: Modules, kernel: Kernel) -> Float[Array, "length n_modules d_
     Raises ValueError for shapes that do not fit and an even number of modules in the kernel.
     """
     check_kernel(y, kernel)
-    return _convolve(y, kernel, zeros_before=len(kernel) - 1)
+    return _convolve(jnp.pad(y, ((len(kernel) - 1, 0), (0, 0), (0, 0))), kernel)
 
 
-def _convolve(y, kernel, zeros_before: int):
-    beside = kernel.shape[1] // 2
-    return lax.conv_general_dilated(
-        y[None],
-        kernel,
-        window_strides=(1, 1),
-        padding=((zeros_before, 0), (beside, beside)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),  # length is the height, modules the width
-    )[0]
+@jax.checkpoint  # keeps y, not each module with its neighbours
+def _convolve(seen, kernel):
+    """Of the rows of y and those before: as products of matrices.
+
+    Of XLA's own convolution, mapped over a batch that lies on several devices, jax 0.10 to 0.12
+    give wrong gradients of the kernel; and on CPUs this is as fast.
+    """
+    rows, columns, _, d_out = kernel.shape
+    dtype = jnp.result_type(seen, kernel)
+    padded = jnp.pad(seen, ((0, 0), (columns // 2, columns // 2), (0, 0)))
+    length, n_modules = len(seen) + 1 - rows, seen.shape[1]
+    beside = _side_by_side([padded[:, j : j + n_modules] for j in range(columns)])
+    # Many positions meet one row of the kernel after the other, in the memory of one. A few meet
+    # all at once, so that no part of the kernel is copied, which would take longer than the rest.
+    at_once = 1 if length > rows else rows
+    z = 0
+    for i in range(0, rows, at_once):
+        y = _side_by_side([beside[r : r + length] for r in range(i, i + at_once)])
+        weights = kernel[i : i + at_once].reshape(-1, d_out)
+        z += jnp.matmul(y, weights, preferred_element_type=sum_dtype(dtype))
+    return z.astype(dtype)
+
+
+def _side_by_side(arrays):
+    return jnp.concatenate(arrays, axis=-1)
 
 
 def convolution_reference(y: Modules, kernel: Kernel) -> Float[Array, "length n_modules d_out"]:
@@ -133,7 +150,8 @@ def convolution_reference(y: Modules, kernel: Kernel) -> Float[Array, "length n_
 
 def no_history(kernel: Kernel, n_modules: int) -> History:
     """What stands before the first position."""
-    return jnp.zeros((kernel.shape[0] - 1, n_modules, kernel.shape[2]), kernel.dtype)
+    shape = kernel.shape[0] - 1, n_modules, kernel.shape[2]
+    return jnp.zeros_like(jnp.asarray(kernel), shape=shape)
 
 
 def convolution_step(
@@ -150,7 +168,7 @@ def convolution_step(
         f"got {describe(history)}.",
     )
     seen = jnp.concatenate([history.astype(y.dtype), y])
-    return _convolve(seen, kernel, zeros_before=0), seen[len(y) :]
+    return _convolve(seen, kernel), seen[len(y) :]
 
 
 # Queries, keys and values ---------------------------------------------------------------------

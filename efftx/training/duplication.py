@@ -11,14 +11,15 @@ Source: Kitaev, Kaiser & Levskaya 2020, arXiv 2001.04451, section 5 and Table 2.
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Integer, Key
 
-from efftx.models.transformer import LanguageModel
+from efftx.models import LanguageModel
+from efftx.training.losses import cross_entropy
 from efftx.validation import check_positive, require
 
 N_SYMBOLS = 127
@@ -44,9 +45,12 @@ def batch_at(
 
 
 def loss(model: Callable, sequence: Sequence, key: OptionalKey = None) -> Float[Array, ""]:
-    """The mean of −ln p(next symbol) over the second w; of the first nothing can be known."""
+    """The mean of −ln p(next symbol) over the second w; of the first nothing can be known.
+
+    Computed in at least float32, whatever the model's dtype.
+    """
     logits, targets = second_copy(model, sequence, key)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+    return cross_entropy(logits, targets).mean()
 
 
 def accuracy(
@@ -109,6 +113,6 @@ def standing_at(model: LanguageModel, positions: Sequence) -> LanguageModel:
 
 def check_length(length: int) -> None:
     require(
-        isinstance(length, int) and length >= 4 and length % 2 == 0,
+        isinstance(length, Integral) and length >= 4 and length % 2 == 0,
         f"a sequence 0w0w has an even length of at least 4; got {length!r}.",
     )

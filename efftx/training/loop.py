@@ -7,102 +7,142 @@ bit-identical parameters.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.tree_util import register_dataclass
-from jaxtyping import Array
 from tqdm.auto import tqdm
 
+from efftx.models import named_parameters, npz
 from efftx.training import checkpoints
-from efftx.validation import check_positive
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class TrainState:
-    """Everything that a run carries from step to step, and a checkpoint holds."""
-
-    model: Callable
-    optimiser_state: Any  # what optax keeps: moments and a count
-    step: Array  # () int32: how many steps are done
-    losses: Array  # (n_steps,) float32, NaN for steps to come
-    seconds: Array  # () float32: spent so far, summed over all resumptions
+from efftx.training.losses import check_vocabulary, vocab_of
+from efftx.training.steps import TrainState, initial_state, most_at_once, train_step
+from efftx.validation import check_positive, describe, require
 
 
 def train(
-    model: Callable,
+    model: Any,
     *,
     loss: Callable,
     batch_at: Callable,
     optimiser: optax.GradientTransformation,
-    n_steps: int,
-    seed: int = 0,
+    n_steps: Integral,
+    seed: Integral = 0,
     checkpoint: Path | str | None = None,
-    save_every: int = 100,
+    save_every: Integral = 100,
     config: dict | None = None,
+    examples_at_once: Integral | None = None,
+    vocab: float | int | None = None,
+    on_step: Callable | None = None,
     progress: bool = True,
 ) -> TrainState:
     """Minimise the mean of ``loss(model, example, key)`` over the examples of ``batch_at(step)``.
 
-    A batch is an array whose leading axis are its examples, or a tuple of such arrays.
+    A batch is an array whose leading axis are its examples, or a tuple of such arrays. What it
+    takes in memory is what the positions of ``examples_at_once`` examples take, and one set of
+    gradients; by default these are all with a small model and few with a large one, see
+    `efftx.training.steps.most_at_once`. The mean is the same but for rounding.
 
     With a ``checkpoint`` file, the state is saved every ``save_every`` steps and at the end, and a
-    later call with the same arguments goes on where that file stops.
+    later call with the same arguments goes on where that file stops. A call with more ``n_steps``
+    goes on from a finished run, one with as many returns what is there. The optimiser is no part of
+    the file, only its state: one whose schedule depends on ``n_steps``, as `adamw`'s, is another
+    one with other n_steps, and its rate leaps where the run goes on.
 
-    Raises ValueError if the checkpoint belongs to another model, ``n_steps``, seed or ``config``.
+    Every integer of a batch is a token below ``vocab``, by default the model's own ``vocab`` if it
+    has one; pass ``math.inf`` if some are not.
+
+    ``on_step(step, loss, state)`` is called after each step, with its number from 0 on, its loss as
+    a float and the state after it: to evaluate, to log, to stop by raising. Steps that a killed run
+    had not saved are done again, and so are their calls.
+
+    Raises ValueError before the first step for a model with anything but floating-point arrays, a
+    checkpoint that cannot be written, is none, belongs to another model, seed or ``config`` or has
+    done more than n_steps already; and before the step that would read it for a batch without
+    examples, of arrays with different numbers of them, or with a token outside the vocabulary.
     """
+    seed, n_steps, save_every = map(as_int, (seed, n_steps, save_every))
     check_positive(n_steps=n_steps, save_every=save_every)
-    config = {"seed": seed, "n_steps": n_steps, **(config or {})}
+    require(type(seed) is int, f"seed must be a whole number; got {seed!r}.")
+    if examples_at_once is not None:
+        examples_at_once = as_int(examples_at_once)
+        check_positive(examples_at_once=examples_at_once)
+    check_trainable(model)
+    config = {"seed": seed, **(config or {})}
+    vocab = vocab_of(model) if vocab is None else vocab
     state = initial_state(model, optimiser, n_steps)
-    if checkpoint and Path(checkpoint).exists():
-        state = checkpoints.load(checkpoint, like=state, config=config)
+    if checkpoint:
+        state = resumed(state, checkpoint, config)
     done = int(state.step)
     started = time.perf_counter() - float(state.seconds)
     bar = tqdm(range(done, n_steps), "train", initial=done, total=n_steps, disable=not progress)
     for step in bar:
+        batch = batch_at(step)
+        check_batch(batch, step, vocab)
         key = jax.random.fold_in(jax.random.key(seed), step)
-        state, value = train_step(state, batch_at(step), key, loss=loss, optimiser=optimiser)
+        at_once = examples_at_once or most_at_once(model, batch)
+        how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
+        state, value = train_step(state, batch, key, **how)
         bar.set_postfix(loss=f"{float(value):.3f}")
         state = replace(state, seconds=jnp.float32(time.perf_counter() - started))
+        if on_step is not None:
+            on_step(step, float(value), state)
         if checkpoint and ((step + 1) % save_every == 0 or step + 1 == n_steps):
-            checkpoints.save(checkpoint, state, config)
+            checkpoints.save(checkpoint, state, config, model=state.model)
     return state
 
 
-def initial_state(
-    model: Callable, optimiser: optax.GradientTransformation, n_steps: int
-) -> TrainState:
-    return TrainState(
-        model=model,
-        optimiser_state=optimiser.init(model),
-        step=jnp.int32(0),
-        losses=jnp.full(n_steps, jnp.nan, jnp.float32),
-        seconds=jnp.float32(0),
+def resumed(state: TrainState, checkpoint: Path | str, config: dict) -> TrainState:
+    """The state of the file if there is one, for as many steps as this one's.
+
+    Raises ValueError unless the file can be read, belongs to this run, and can be written.
+    """
+    checkpoints.check_savable(checkpoint, state, config)
+    if not Path(checkpoint).exists():
+        return state
+    # The first version recorded n_steps. Where the caller does so himself, they must agree.
+    ignored = () if "n_steps" in config else ("n_steps",)
+    arrays = checkpoints.arrays_of(checkpoint, config, ignored=ignored)
+    require(
+        {"step", "losses"} <= arrays.keys() and arrays["losses"].ndim == 1,
+        f"{checkpoint} is the checkpoint of something else: it has no step and losses.",
     )
-
-
-@partial(jax.jit, static_argnames=("loss", "optimiser"))
-def train_step(state: TrainState, batch, key, *, loss, optimiser) -> tuple[TrainState, Array]:
-    """One step of the optimiser on one batch; also returns the batch's mean loss."""
-
-    def mean_loss(model):
-        n_examples = len(jax.tree.leaves(batch)[0])
-        keys = jax.random.split(key, n_examples)
-        return jax.vmap(loss, in_axes=(None, 0, 0))(model, batch, keys).mean()
-
-    value, gradient = jax.value_and_grad(mean_loss)(state.model)
-    updates, optimiser_state = optimiser.update(gradient, state.optimiser_state, state.model)
-    new_state = replace(
-        state,
-        model=optax.apply_updates(state.model, updates),
-        optimiser_state=optimiser_state,
-        step=state.step + 1,
-        losses=state.losses.at[state.step].set(value),
+    done, n_steps = int(arrays["step"]), len(state.losses)
+    require(
+        done <= n_steps,
+        f"{Path(checkpoint).name} has done {done} steps already, more than n_steps = {n_steps}. "
+        f"Pass n_steps of at least {done}, or give this run another file.",
     )
-    return new_state, value
+    arrays["losses"] = np.pad(arrays["losses"][:done], (0, n_steps - done))
+    return checkpoints.fill(checkpoint, state, arrays)
+
+
+def as_int(number):
+    """NumPy's whole numbers as Python's; anything else as it is."""
+    return int(number) if isinstance(number, np.integer) else number
+
+
+def check_trainable(model) -> None:
+    """Every leaf has a gradient."""
+    for name, leaf in named_parameters(model).items():
+        require(
+            jnp.issubdtype(npz.as_array(leaf).dtype, jnp.inexact),
+            f"train changes every array of a model, and {name or 'it'} is {describe(leaf)}, which "
+            "has no gradient. Let the loss close over what is not to be trained.",
+        )
+
+
+def check_batch(batch, step: int, vocab: float | int) -> None:
+    arrays = jax.tree.leaves(batch)
+    lengths = {len(array) if np.ndim(array) else 0 for array in arrays}
+    require(
+        len(lengths) == 1 and 0 not in lengths,
+        f"every array of a batch must have as many examples, at least one; batch_at({step}) gave "
+        f"{', '.join(map(describe, arrays)) or 'no array'}.",
+    )
+    check_vocabulary(f"tokens of batch_at({step})", batch, vocab)

@@ -11,10 +11,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import sacrebleu
 from jaxtyping import Array, Float, Integer
 
+from efftx.training.losses import counted_mean, cross_entropy
 from efftx.training.vocabularies import END, PAD, START, Bytes, Pieces
 from efftx.validation import check_positive, describe, require
 
@@ -76,8 +76,11 @@ def random_pairs(
 def translation_loss(model: Callable, pair: tuple[Tokens, Tokens], key=None) -> Float[Array, ""]:
     """The mean of −log p(next token of the target), in nats; padding counts for nothing.
 
-    The target runs from START to END: of every token but START there is one prediction.
-    Raises ValueError unless source and target are vectors, the target of at least two integers.
+    The target runs from START to END: of every token but START there is one prediction. It is
+    computed in at least float32, whatever the model's dtype.
+
+    Raises ValueError unless source and target are vectors, the target of at least two integers, and
+    for a target that is all padding, where that is known; under a trace it gives 0.
     """
     source, target = pair
     require(
@@ -86,9 +89,7 @@ def translation_loss(model: Callable, pair: tuple[Tokens, Tokens], key=None) -> 
     )
     inputs, expected = target[:-1], target[1:]
     logits = model(source, inputs, key, key_mask=source != PAD)
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, expected)
-    counts = expected != PAD
-    return jnp.where(counts, nats, 0).sum() / jnp.maximum(counts.sum(), 1)
+    return counted_mean(cross_entropy(logits, expected), expected != PAD)
 
 
 # Decoding and BLEU ----------------------------------------------------------------------------

@@ -116,7 +116,9 @@ print(f"one score matrix:         {matrix / 1e12:.1f} TB")
 print(f"what the compiler wants:  {working_memory / 1e12:.1f} TB")
 
 # %% [markdown]
-# **Tera**bytes: for one head, of one layer. And memory is only half of the trouble. Chapter 06
+# **Tera**bytes: for one head, of one layer. (Why twice the matrix? Scores, masked scores and
+# weights are made one from the other, and while one is written, the one that it is made from must
+# still be there.) And memory is only half of the trouble. Chapter 06
 # computes the same result piece by piece, without ever holding the matrix; a million times a
 # million comparisons remain to be made.
 #
@@ -281,6 +283,9 @@ show(
 # 32,768.
 
 # %%
+from efftx.training.records import free_memory
+
+free_memory()  # of what was compiled so far: a free Binder has 1 GB
 asked = 2**12
 guesses = read(hashed, book)
 long_memory = share_right(guesses[-asked:], book[-asked - 1 :])
@@ -337,7 +342,25 @@ for pair in zip(original.splitlines(), letters.splitlines(), strict=True):
 # they may take. A part says what is wanted and leaves a function for you to fill in. Under it are
 # hints, folded up, from a nudge to nearly the solution; open as many as you need. The last cell
 # checks your function on random inputs, and if something is wrong it says what: the common mistakes
-# it knows by name. Solutions are in a folder of their own, with the same numbers.
+# it knows by name. A few checks also measure what a part asks for besides values: how many rows
+# there are at once, or how many bytes are kept. Solutions are in a folder of their own, with the
+# same numbers.
+#
+# What has passed is kept in a file of your own, and nowhere else, so that you see where you stand:
+# the next cell draws it, and `python -m efftx.check` prints it. With the environment variable
+# `EFFTX_PROGRESS=off` nothing is kept.
+
+# %%
+from efftx.check.map import count, course_parts
+from efftx.plots.start_here import draw_progress
+
+parts = course_parts()
+n_passed, n_parts = count(parts)
+show(
+    draw_progress(parts),
+    "Your map of the exercises: a square for each function that you write, filled once its check "
+    f"has passed. {n_passed} of {n_parts} so far.",
+)
 
 # %% [markdown]
 # ## JAX on one page

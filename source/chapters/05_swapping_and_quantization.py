@@ -34,10 +34,8 @@ from tqdm.auto import trange
 from efftx import memory, plots
 from efftx.memory import bytes_by_memory, dequantize, quantize, quantize_blockwise
 from efftx.memory.ledger import Step, entries, n_parameters
-from efftx.models import pretrained
-from efftx.models.layers import Sizes
-from efftx.models.residuals import branches
-from efftx.models.transformer import transformer
+from efftx.models import Sizes, pretrained, transformer
+from efftx.models.branch import branches
 from efftx.plots import swapping_and_quantization as pictures
 from efftx.results import recorded
 from efftx.training.batches import random_windows
@@ -180,29 +178,52 @@ assert all(e["64 numbers"] < min(e["a row"], e["a column"]) < e["all"] for e in 
 
 # %% [markdown]
 # Around one per cent, everywhere. Does the model notice? We put every array of it through eight
-# bits and let both versions predict the same text.
+# bits, and through fewer, and let all versions predict the same text: 256 bytes, a length at which
+# this model is at home. **At how many bits will it begin to hurt, and whom do blocks help?**
+
 
 # %%
-window = pretrained.example_text()[:1025]
+def in_bits(x, bits, block_len):
+    """x, through whole numbers of so many bits with an absmax for each block_len of them."""
+    blocks = jnp.pad(x.ravel(), (0, -x.size % block_len)).reshape(-1, block_len)
+    absmax = jnp.maximum(jnp.abs(blocks).max(axis=1, keepdims=True), 1e-30)
+    largest = 2 ** (bits - 1) - 1
+    restored = jnp.round(largest * blocks / absmax) / largest * absmax
+    return restored.ravel()[: x.size].reshape(x.shape)
 
 
-@partial(jax.jit, static_argnames="grouping")
-def through(grouping, model):
-    return jax.tree.map(lambda x: dequantize(groupings[grouping](x)), model)
+w1 = matrices["W1"]
+assert jnp.allclose(in_bits(w1, 8, 64), dequantize(quantize_blockwise(w1, block_len=64)), atol=1e-6)
 
 
+@partial(jax.jit, static_argnames=("bits", "block_len"))
+def through(model, bits, block_len):
+    return jax.tree.map(lambda x: in_bits(x, bits, block_len or x.size), model)
+
+
+window = pretrained.example_text()[:257]
 loss = jax.jit(bits_per_byte)
 exact = float(loss(model, window))
-print(f"{'float32':26} {exact:.4f} bits per byte")
-for grouping in ("all", "64 numbers"):
-    value = float(loss(through(grouping, model), window))
-    print(f"one absmax for {grouping:11} {value:.4f}")
-    assert abs(value / exact - 1) < 0.01
+hurt = {
+    (bits, block_len): float(loss(through(model, bits, block_len), window)) - exact
+    for bits in (8, 4, 3)
+    for block_len in (None, 64)
+}
+print(f"float32: {exact:.2f} bits per byte. More than that, in")
+for bits in (8, 4, 3):
+    print(f"  {bits} bits: one absmax {hurt[bits, None]:.2f}, blocks of 64 {hurt[bits, 64]:.2f}")
+assert abs(hurt[8, None]) < 0.02
+assert abs(hurt[8, 64]) < 0.02
+assert hurt[4, None] > 2 * hurt[4, 64] > 0.1
+assert hurt[3, 64] > 3 * hurt[4, 64]
 
 # %% [markdown]
-# Hardly. And with fewer bits? Choose bits and blocks, and look at two things: how often each code
-# is used, and whether the same number of bits could have been spent better. **Is a block of 16 a
-# good idea?**
+# Eight bits it does not notice, with or without blocks. In four it does, and blocks spare it most
+# of the damage; three are too few for either. (The four-bit format that we
+# meet below does not place its codes at equal distances, as ours are.)
+#
+# Choose bits and blocks, and look at two things: how often each code is used, and whether the same
+# number of bits could have been spent better. **Is a block of 16 a good idea?**
 
 # %%
 numbers = np.asarray(matrices["W1"])
@@ -227,8 +248,10 @@ display(
 )
 
 # %% [markdown]
-# Each bit less doubles the error. A block of 16 spends two bits per number on its absmax; one more
-# bit for each code would have bought more.
+# Each bit less doubles the error. A block of 16 spends two bits per number on its absmax, which is
+# a float32; one more bit for each code would have bought more. That is a verdict on *our* absmax,
+# and not on small blocks. Keep the absmax itself in eight bits, and a block of 16 costs half a bit
+# per number: NVIDIA's four-bit format NVFP4 does so.
 #
 # ## Small steps
 #
@@ -660,7 +683,7 @@ def swapped_residual(blocks, x, keys, extra=None):
     def one_block(block_and_keys, x):
         block, block_keys = block_and_keys
         for branch, key in zip(branches(block), block_keys, strict=True):
-            x = x + branch(x, key, extra)
+            x = x + branch(x, key, extra)[0]
         return x
 
     return memory.layers_from_host(one_block, (blocks, keys), x)
@@ -691,23 +714,38 @@ assert bytes_by_memory(on_the_host)["pinned_host"] > 0.6 * 4 * n_small
 #
 # **The layer's size cancels.** What counts is how many tokens go through it per fetch. That is why
 # the Reformer can afford to swap: its batch × length is large.
+#
+# That was the forward pass. A training step moves more, and computes more. **Count both, in fetches
+# of one layer's parameters and in forward passes, before you read the next cell.**
 
 
 # %%
-def tokens_to_hide(flops_per_second, bytes_per_second, bytes_per_parameter):
-    return bytes_per_parameter * flops_per_second / (2 * bytes_per_second)
+def tokens_to_hide(flops_per_second, bytes_per_second, bytes_per_parameter, moves=1, passes=1):
+    return moves * bytes_per_parameter * flops_per_second / (passes * 2 * bytes_per_second)
 
+
+MOVES = {
+    "forward: parameters come": 1,
+    "backward: parameters come, gradients go": 2,
+    "Adam: parameters, gradients and two moments come": 4,
+    "Adam: parameters and two moments go": 3,
+}
+PASSES = 1 + 1 + 2  # forward, forward once more, and backward, which is as long as two
 
 print("A device of 100 TFLOP/s behind a link of 25 GB/s needs")
 for name, n_bytes in {"float32": 4, "bfloat16": 2, "int8": 1}.items():
-    print(f"{tokens_to_hide(100e12, 25e9, n_bytes):8,.0f} tokens per fetch of {name} parameters")
-assert tokens_to_hide(100e12, 25e9, 4) == 8000
+    forward = tokens_to_hide(100e12, 25e9, n_bytes)
+    step_of = tokens_to_hide(100e12, 25e9, n_bytes, moves=sum(MOVES.values()), passes=PASSES)
+    print(f"{forward:8,.0f} tokens forward, {step_of:8,.0f} in a training step, all in {name}")
+assert tokens_to_hide(100e12, 25e9, 4) == 8_000
+assert tokens_to_hide(100e12, 25e9, 4, moves=10, passes=4) == 20_000
 
 # %% [markdown]
 # (Round numbers to reckon with, not those of any product.) A batch of a few long sequences has that
-# many tokens. Decoding, one token at a time, has one: swapping would make it thousands of times
-# slower. And quantized parameters travel faster. Here is $F/W$ of the machine that runs this, with
-# a plain copy in memory in the place of a link:
+# many tokens. Decoding, one token at a time, has one, and there arithmetic hides nothing: a device
+# is then as fast as it reads its parameters. From a memory of its own at, say, 2,000 GB/s or over
+# that link at 25, it is eighty times slower to swap. And quantized parameters travel faster. Here
+# is $F/W$ of the machine that runs this, with a plain copy in memory in the place of a link:
 
 # %%
 free_memory()
@@ -742,17 +780,19 @@ print(f"{F / 1e9:.0f} GFLOP/s, {W / 1e9:.1f} GB/s: {tokens_to_hide(F, W, 4):.0f}
 def gib(step, inputs=0):
     e = entries(step)
     activations = sum(n for name, n in e.items() if name not in STATE) + inputs
-    parts = {**{name: e[name] for name in STATE}, "activations and working memory": activations}
+    parts = {**{name: e[name] for name in STATE}, ACTIVATIONS: activations}
     return {name: n_bytes / 2**30 for name, n_bytes in parts.items()}
 
 
 STATE = ("parameters", "gradients", "optimiser state")
 eight_bit = replace(step, optimiser_bytes=2.03125)
 one_layer = replace(eight_bit, n_layers=1)
+ACTIVATIONS = "activations and working memory"
 inputs = step.n_layers * step.batch * step.length * step.d_model * 4
 ledger = {
     "everything in float32": gib(step),
     "8-bit Adam": gib(eight_bit),
+    "and checkpoints": gib(eight_bit) | {ACTIVATIONS: gib(one_layer, inputs)[ACTIVATIONS]},
     "and layers on the host": gib(one_layer, inputs),
     "and their inputs too": gib(one_layer),
 }
@@ -760,18 +800,22 @@ plots.show(
     pictures.draw_ledger(ledger),
     "GiB on the device in a training step of 24 layers and four sequences of 1,024 tokens: "
     "parameters, gradients, optimiser state and activations. 8-bit Adam cuts the optimiser's part "
-    "to a quarter; swapping leaves one layer of everything; the inputs of the layers are small.",
+    "to a quarter; checkpoints leave one layer's activations; swapping leaves one layer of all "
+    "else; the inputs of the layers are small.",
 )
 totals = [sum(row.values()) for row in ledger.values()]
 for name, total in zip(ledger, totals, strict=True):
     print(f"{name:24} {total:6.2f} GiB")
 assert totals == sorted(totals, reverse=True)
+saved = [before - after for before, after in zip(totals, totals[1:], strict=False)]
+assert max(saved) == saved[1]  # by checkpoints
 assert eight_bit.optimiser_bytes * n < 0.26 * step.optimiser_bytes * n
 
 # %% [markdown]
-# Swapping saves most, for it takes whole layers off the device, activations included (those by way
-# of the checkpoint, as a reversible layer would). It asks most too: a fast link, many tokens, and
-# enough memory on the other side. 8-bit Adam asks almost nothing.
+# The largest step here is the checkpoint's, and it needs no host at all; swapping comes with it,
+# since what is fetched must be fetched again. What swapping adds is that parameters, gradients and
+# moments leave the device as well. It asks most: a fast link, many tokens, and enough memory on the
+# other side. 8-bit Adam asks almost nothing.
 #
 # ## Limits, honestly
 #
@@ -815,11 +859,19 @@ except ValueError as complaint:
     print(complaint)
 
 # %% [markdown]
+# ## Then and now
+#
+# > Fewer bits have become the ordinary way to run a large model, and the block with a scale of its
+# > own is in the hardware: NVFP4, of 2025, is one (see the sources). Swapping has a
+# > part in the longest texts that were trained on one device: *OOMB* (2026) reports Qwen2.5-7B with a
+# > context of 4 million tokens on one H200, with activations computed anew and the cache of keys and
+# > values moved to the CPU's memory and back ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)).
+#
 # ## Exercises
 #
 # [Four parts](../exercises/05_swapping_and_quantization.ipynb): write rows in eight bits, bring
-# blocks back, round with a coin, and find out when swapping pays. Solutions stand
-# [here](../solutions/05_swapping_and_quantization.ipynb).
+# blocks back, round with a coin, find out when swapping pays, and predict an experiment. The
+# solutions are [here](../solutions/05_swapping_and_quantization.ipynb).
 #
 # ## Sources
 #
@@ -828,6 +880,9 @@ except ValueError as complaint:
 #   theirs; their code is a table of 256 numbers ("dynamic"), where this chapter takes a root.
 # - N. Kitaev, Ł. Kaiser, A. Levskaya: *Reformer*, ICLR 2020,
 #   [arXiv 2001.04451](https://arxiv.org/abs/2001.04451), section 3, for swapping parameters.
+# - NVIDIA: [Introducing NVFP4 for Efficient and Accurate Low-Precision
+#   Inference](https://developer.nvidia.com/blog/introducing-nvfp4-for-efficient-and-accurate-low-precision-inference/),
+#   June 2025: blocks of 16 with a scale in eight bits.
 # - JAX documentation: [Memory spaces and host
 #   offloading](https://docs.jax.dev/en/latest/201/memory-spaces.html).
 # - The talk "Efficient Transformers": "memory swapping to CPU and quantization".

@@ -30,8 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
-from efftx.models import pretrained
-from efftx.models.inspection import attention_maps, attention_vectors
+from efftx.models import attention_maps, attention_vectors, pretrained
 from efftx.plots import hashing as pictures
 
 # %% [markdown]
@@ -305,7 +304,37 @@ assert often["next to each other"] > 2 * often["any two positions"]
 # Perhaps you expected the letters. The strongest rule is another: **neighbours in the text share a
 # bucket**, more than twice as often as any two positions. Equal letters come second, and then
 # rather in equal surroundings. The hash knows nothing of letters or places. It shows what the
-# *model* made alike, and this small model looks above all at what was written just before.
+# *model* made alike.
+#
+# What makes neighbours alike, then? **What is written there, or only where it stands?** A position
+# has a vector of its own, which is added to that of its letter, and neighbouring positions have
+# similar ones. To tell the two apart, take eight *different* texts, and ask how often the same
+# place in two of them shares a bucket.
+
+# %%
+eight = jnp.asarray(pretrained.example_text()[: 8 * 256].reshape(8, 256), jnp.int32)
+of_eight = jax.vmap(lambda text: attention_vectors(model, text)[LAYER][0][HEAD])(eight)
+buckets = np.stack([attention.hash_vectors(x, rotations) for x in of_eight])  # (text, round, place)
+one, other = (buckets[index] for index in np.triu_indices(8, 1))
+apart = {
+    "any two places": np.mean(
+        [(a[:, :, None] == b[:, None]).mean() for a, b in zip(one, other, strict=True)]
+    ),
+    "the same place": (one == other).mean(),
+    "places next to each other": (one[..., 1:] == other[..., :-1]).mean(),
+}
+print("in two different texts")
+for name, share in apart.items():
+    print(f"  {name:26} together in {share:.0%} of the rounds")
+within = (buckets[..., 1:] == buckets[..., :-1]).mean()
+print(f"in one text\n  {'places next to each other':26} together in {within:.0%} of the rounds")
+assert apart["the same place"] > 2 * apart["any two places"]
+assert within > apart["places next to each other"] > 2 * apart["any two places"]
+
+# %% [markdown]
+# Mostly where it stands. The same place shares a bucket across texts that have nothing in common,
+# more than twice as often as any two places. What is written adds to that: within one text
+# neighbours meet more often still.
 #
 # ### Buckets are not equally full
 #
@@ -359,10 +388,11 @@ for name, share in share_compared.items():
 # $$p_b(\theta) = b \int_0^\infty\!\!\int_0^\infty \varphi_\rho(u, w)\;
 #   P\big(|U| < u,\; |W| < w\big)^{b/2 - 1}\, du\, dw.$$
 #
-# Read it from right to left: all the other $b/2 - 1$ pairs are smaller in magnitude, while this
-# one is $(u, w)$, both positive; summed over all $(u, w)$, times $b$ buckets. Only $\theta$ and
-# $b$ occur. **The dimension does not, nor do the vectors.** `attention.collision_probability` does
-# the integral numerically.
+# Here $\varphi_\rho$ is the density of such a pair, two standard Gaussians with correlation $\rho$,
+# and $(U, W)$ is another such pair. Read it from right to left: all the other $b/2 - 1$ pairs are
+# smaller in magnitude, while this one is $(u, w)$, both positive; summed over all $(u, w)$, times
+# $b$ buckets. Only $\theta$ and $b$ occur. **The dimension does not, nor do the vectors.**
+# `attention.collision_probability` does the integral numerically.
 #
 # One case can be checked by hand. With $b = 2$ there is a single axis, and the bucket is the side
 # of a plane. Two vectors are on different sides if the plane runs between them:
@@ -559,25 +589,25 @@ def expected_mass(n_buckets, n_hashes):
 
 
 def measured_found(n_buckets):
-    """(rounds,) shares of pairs compared and of attention found, mean over heads and sets."""
-    pairs, mass = np.zeros(len(ROUNDS)), np.zeros(len(ROUNDS))
+    """(rounds,) scores computed, for each pair that there is, and the share of attention found."""
+    scores, mass = np.zeros(len(ROUNDS)), np.zeros(len(ROUNDS))
     for seed in range(N_SETS):
         rotations = attention.random_rotations(jax.random.key(seed), d_head, n_buckets, max(ROUNDS))
         for x, weights in zip(heads_qk, np.asarray(heads_weights), strict=True):
             buckets = attention.hash_vectors(x, rotations)
+            of_rounds = [found_by(one[None]).sum() for one in buckets]
             for n, r in enumerate(ROUNDS):
-                found = found_by(buckets[:r])
-                pairs[n] += found.sum()
-                mass[n] += weights[found].sum()
-    return pairs / (N_SETS * n_heads * math.comb(LENGTH, 2)), mass / (N_SETS * N_QUERIES)
+                scores[n] += sum(of_rounds[:r])  # a pair that meets twice is computed twice
+                mass[n] += weights[found_by(buckets[:r])].sum()
+    return scores / (N_SETS * n_heads * math.comb(LENGTH, 2)), mass / (N_SETS * N_QUERIES)
 
 
-pairs, mass = measured_found(16)
-for r, measured, compared in zip(ROUNDS, mass, pairs, strict=True):
+scores, mass = measured_found(16)
+for r, measured, computed in zip(ROUNDS, mass, scores, strict=True):
     expected = expected_mass(16, r).sum() / N_QUERIES
     print(
         f"rounds: {r}   found: {measured:.1%} of the attention, {expected:.1%} expected   "
-        f"compared: {compared:.1%} of the pairs"
+        f"computed: {computed:.0%} of the full matrix"
     )
     assert abs(measured - expected) < 0.02
 per_round = np.diff(mass) / np.diff(ROUNDS)
@@ -618,32 +648,34 @@ display(
 # ## Few large buckets or many small ones?
 #
 # Two numbers are ours to choose, and both can buy more attention: more rounds, or fewer and larger
-# buckets. Both cost comparisons. For a fair choice put them on one picture: what is found, against
-# what is compared. **Predict: at the same number of comparisons, is one round with few buckets
+# buckets. Both cost scores to be computed: every round computes those of its own buckets, also of
+# pairs that another round has had already. For a fair choice put them on one picture: what is
+# found, against what is computed. **Predict: for as many scores, is one round with few buckets
 # better, or many rounds with many buckets?**
 
 # %%
 found = {f"{b} buckets": measured_found(b) for b in (4, 16, 64)}
 plots.show(
     pictures.draw_found(found, ROUNDS),
-    "Share of the attention found against share of the pairs compared, for 4, 16 and 64 buckets "
-    "and 1, 2, 4 and 8 rounds. All lines lie far above that of pairs chosen at random. Where they "
-    "cover the same share of pairs, the line of 64 buckets is on top.",
+    "Share of the attention found against the scores computed, as a share of the full matrix, for "
+    "4, 16 and 64 buckets and 1, 2, 4 and 8 rounds. Where they compute as many scores, the line of "
+    "64 buckets is on top. Four buckets and eight rounds compute more than the full matrix holds.",
 )
-for pairs, mass in found.values():
-    assert (mass > pairs).all()  # better than pairs at random
-(few_pairs, few_mass), _, (many_pairs, many_mass) = found.values()
-print(f" 4 buckets, 1 round:  {few_pairs[0]:.0%} of the pairs, {few_mass[0]:.0%} of the attention")
-print(
-    f"64 buckets, 8 rounds: {many_pairs[3]:.0%} of the pairs, {many_mass[3]:.0%} of the attention"
-)
-assert np.interp(few_pairs[0], many_pairs, many_mass) > few_mass[0] + 0.1
+(few_scores, few_mass), _, (many_scores, many_mass) = found.values()
+for name, (scores, mass) in found.items():
+    for r, computed, share in zip(ROUNDS, scores, mass, strict=True):
+        print(
+            f"{name:>10}, {r} rounds: {computed:4.0%} of the scores, {share:.0%} of the attention"
+        )
+assert few_scores[-1] > 2 > 1 > many_scores[-1]
+assert np.interp(few_scores[0], many_scores, many_mass) > few_mass[0] + 0.1
 
 # %% [markdown]
-# **Many rounds with many buckets.** For as many comparisons as one round with 4 buckets takes,
-# eight rounds with 64 find a good deal more. The reason is in the shape of the curves: a small
-# bucket is choosy, and the rounds give a near pair eight chances to get through. A distant pair
-# has eight chances as well, but of almost nothing.
+# **Many rounds with many buckets.** For as many scores as one round with 4 buckets computes, a few
+# rounds with 64 find a good deal more. The reason is in the shape of the curves: a small bucket is
+# choosy, and the rounds give a near pair several chances to get through. A distant pair has as many
+# chances, but of almost nothing. And there is an end to it: with large buckets eight rounds compute
+# more scores than there are pairs, and exact attention would have been cheaper.
 #
 # Then why not a thousand buckets and a hundred rounds? Because a round costs something of its own,
 # whatever its buckets hold: all $L$ vectors are hashed, sorted and gathered again. The Reformer
@@ -813,24 +845,24 @@ def recent(n_keys):
     return (back > 0) & (back <= n_keys)
 
 
-windows = [round(share * (LENGTH - 1) / 2) for share in many_pairs]  # keys per query, on average
+windows = [round(share * (LENGTH - 1) / 2) for share in many_scores]  # keys per query, on average
 recent_pairs = np.array([recent(n).sum() for n in windows]) / math.comb(LENGTH, 2)
 recent_mass = np.array([earlier_weights[:, recent(n)].sum() for n in windows]) / N_QUERIES
 rivals = {
-    "64 buckets": (many_pairs, many_mass),
+    "64 buckets": (many_scores, many_mass),
     f"the last {', '.join(map(str, windows))} keys": (recent_pairs, recent_mass),
 }
 plots.show(
     pictures.draw_found(rivals, ROUNDS),
-    "Share of the attention found against share of pairs compared: 64 buckets in 1, 2, 4 and 8 "
-    "rounds, and as many of the most recent keys. The recent keys find far more until the two "
-    "lines meet at 8 rounds.",
+    "Share of the attention found against the scores computed: 64 buckets in 1, 2, 4 and 8 rounds, "
+    "and as many of the most recent keys. The recent keys find more everywhere, and far more where "
+    "few scores are computed.",
 )
-assert (recent_mass[:3] > many_mass[:3]).all()
+assert (recent_mass > many_mass).all()
 
 # %% [markdown]
-# The recent keys do, and by far, as long as there are few rounds. For this small model on this
-# short text a window is hard to beat. What, then, does hashing bring? A window has an end, and it
+# The recent keys do, with 1 round as with 8. For this small model on this short text a window is
+# hard to beat. What, then, does hashing bring? A window has an end, and it
 # finds *nothing* beyond it. The hash does not care how far back a key is.
 
 # %%
@@ -850,9 +882,10 @@ assert reached > 0.5 * beyond.sum()
 #
 # ### Only directions count, but lengths matter
 #
-# The score of a query is its length times the cosine,
-# $q_i \cdot k_j = \lVert q_i \rVert \cos\theta_{ij}$. A long query attends to the very nearest
-# keys. A short one spreads its attention over many, at all angles. Their hashes are the same.
+# The score of a query is its length times the cosine, $q_i \cdot k_j = \lVert q_i \rVert
+# \cos\theta_{ij}$. (Keys have length one here, so nothing is divided by $\sqrt d$: how large scores
+# are is up to the queries.) A long query attends to the very nearest keys. A short one spreads its
+# attention over many, at all angles. Their hashes are the same.
 # **Which of them is served better?** From the angles alone, with 4 rounds and 16 buckets:
 
 # %%
@@ -891,11 +924,20 @@ assert 0 < flipped < 0.02
 # the same. Nor does training know $R$: it is drawn anew, or kept, but never fitted. In return
 # there is nothing to train, nothing to store but a key, and a theory that holds for any vectors.
 #
+# ## Then and now
+#
+# > Where keys are searched for today, the search is often fitted to the data, which a random rotation
+# > is not. *HashAttention* (2024) learns codes of 32 bits for queries and keys
+# > ([arXiv 2412.14468](https://arxiv.org/abs/2412.14468)). Random hashes live on, too: *MagicPIG*
+# > (ICLR 2025) draws keys by LSH, and not to find the nearest but to take a fair sample
+# > ([arXiv 2410.16179](https://arxiv.org/abs/2410.16179)).
+#
 # ## Exercises
 #
 # [Four parts](../exercises/07_hashing.ipynb): hash by one rotation, combine digits, count rounds,
-# and measure collisions on your own. Solutions stand [here](../solutions/07_hashing.ipynb). What
-# is done with the buckets is the next chapter, [LSH attention](08_lsh_attention.ipynb).
+# measure collisions on your own, and predict an experiment. The solutions are
+# [here](../solutions/07_hashing.ipynb). What is done with the buckets is the next chapter, [LSH
+# attention](08_lsh_attention.ipynb).
 #
 # ## Sources
 #

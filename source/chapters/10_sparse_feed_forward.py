@@ -32,12 +32,8 @@ from jax.tree_util import register_dataclass
 from tqdm.auto import tqdm
 
 from efftx import memory, plots, sparsity
-from efftx.models import pretrained
-from efftx.models.layers import FeedForward, Sizes, full, init_attention, init_feed_forward
-from efftx.models.parameters import n_parameters
-from efftx.models.residuals import branches, plain_residual, reversible_residual
-from efftx.models.sparse_layers import hardened, init_sparse_feed_forward
-from efftx.models.transformer import language_model
+from efftx.models import FeedForward, Sizes, attention_layer, hardened, init_feed_forward, language_model, n_parameters, plain_residual, pretrained, reversible_residual, sparse_feed_forward
+from efftx.models.branch import branches
 from efftx.plots import sparse_feed_forward as pictures
 from efftx.results import recorded
 from efftx.training.batches import random_windows
@@ -94,8 +90,8 @@ def seen_by_layers(model, tokens):
     """(n_layers, length, d_model): what goes into every feed-forward layer."""
 
     def step(x, block):
-        x = x + block.attention(x)
-        return x + block.feed_forward(x), block.feed_forward.norm(x)
+        x = x + block.attention(x)[0]
+        return x + block.feed_forward(x)[0], block.feed_forward.norm(x)
 
     return lax.scan(step, model.embedding(tokens), model.blocks)[1]
 
@@ -132,10 +128,10 @@ class OnlyTheStrongest(FeedForward):
 
     n_units: int = field(metadata={"static": True})
 
-    def __call__(self, x, key=None, extra=None):
+    def __call__(self, x, *others):
         blocks = jax.nn.relu(x @ self.w1 + self.b1).reshape(len(x), -1, self.n_units)
         strongest = jax.nn.one_hot(jnp.argmax(blocks, axis=-1), self.n_units)
-        return (blocks * strongest).reshape(len(x), -1) @ self.w2 + self.b2
+        return (blocks * strongest).reshape(len(x), -1) @ self.w2 + self.b2, None
 
 
 def with_layers(model, layers):
@@ -378,8 +374,36 @@ assert (jnp.abs(g_c2) > 0).mean() > 0.9
 
 # %% [markdown]
 # This gradient is a useful lie. The true one is 0, as we saw; and how the loss would change if
-# another unit came on in the place of this one, no derivative can tell exactly. It points in a
-# direction that is right on average, and that is enough to descend.
+# another unit came on in the place of this one, no derivative can tell exactly. **Is it at least
+# right on average?** Where units are drawn with their probabilities $p$, the *expected* loss has a
+# true slope. A block of two units, which would contribute 1 and −3 to the output $y$; the loss is
+# $y^2$, and $p = (0.9, 0.1)$. Once the block stands alone, and once beside others that add 20:
+
+# %%
+contributions, two_scores = jnp.array([1.0, -3.0]), jnp.log(jnp.array([0.9, 0.1]))
+p = jax.nn.softmax(two_scores)
+
+
+def slopes(beside):
+    """For the first score: what straight through passes on, on average, and the true one."""
+    outputs = beside + contributions  # of y, whichever unit is on
+    passed_on = jnp.stack([gradient_by_hand(two_scores, 2 * y * contributions) for y in outputs])
+    expected_loss = lambda scores: jax.nn.softmax(scores) @ outputs**2  # noqa: E731
+    return float((p @ passed_on)[0]), float(jax.grad(expected_loss)(two_scores)[0])
+
+
+for beside in (0, 20):
+    print(f"beside {beside:2}: straight through {slopes(beside)[0]:+6.2f}, true {slopes(beside)[1]:+6.2f}")
+assert np.allclose(slopes(0), (0.432, -0.72), atol=1e-4)
+assert 1 < slopes(20)[0] / slopes(20)[1] < 1.1
+
+# %% [markdown]
+# It is not: alone it even has the wrong sign. The first unit's score ought to rise, since the
+# second makes a loss of 9 whenever it is on; straight through pushes it down. The reason is in
+# $g_u$: the slope at the present output says little about an output that lies four steps away.
+# Where one unit more or less changes little beside all the rest, the two nearly agree. So this is a
+# rule of thumb, with which such models are trained all the same, and nobody should call it the
+# gradient.
 #
 # **Third: noise.** A unit that is off gets a gradient, but its own weights get none: it adds
 # nothing to the output. A unit that never comes on never becomes any better. So the choice is
@@ -458,8 +482,8 @@ free_memory()
 
 N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 400
 sizes = Sizes(n_layers=2, d_model=64, d_ff=512, n_heads=4, d_head=16, max_len=WINDOW)
-attention = partial(init_attention, n_projections=3, attend=full)
-sparse_layer = partial(init_sparse_feed_forward, n_units=N)
+attention = attention_layer()
+sparse_layer = sparse_feed_forward(n_units=N)
 wide_d_ff = sparsity.n_sparse_feed_forward(64, 512, N) // (2 * 64 + 1)  # a unit has 129 parameters
 
 
@@ -959,8 +983,8 @@ plots.show(
     ),
     "Left: the share of units that at least one of some positions needs. With N = 64 it is 63 % "
     "for 64 positions, and nearly all for 256; your model's choices overlap more than even ones "
-    "would. Right: the time of a layer for each position. It falls for both, and much more for the "
-    "dense layer, so that the lines come nearer to each other.",
+    "would. Right: the time of a layer for each position. That of the dense layer falls steeply, so "
+    "that the lines come nearer to each other.",
 )
 assert 0.62 < needed(64, 64) < 0.65
 assert needed_by(all_units_chosen[1], 8) < needed(N, 8)
@@ -1022,7 +1046,7 @@ def stored_residual(blocks, x, keys, extra=None):
     """What reversible_residual computes, with every activation stored."""
 
     def run(branch, x, key, extra, replay=None):
-        return branch(x, key, extra), None
+        return branch(x, key)[0], None
 
     stack = branches(blocks)
     y1, y2 = memory.reversible_stack_reference((run,) * len(stack), stack, x, x, keys)
@@ -1042,7 +1066,7 @@ for key in jax.random.split(jax.random.key(6), 3):
     pairs = zip(jax.tree.leaves(rebuilt), jax.tree.leaves(stored), strict=True)
     assert max(relative_error(*pair) for pair in pairs) < 1e-3
 
-_, replay = layer.with_replay(seen)
+_, replay = layer(seen)
 print(f"to be kept for a position: {replay[0].nbytes} bytes, where x has {seen[0].nbytes}")
 assert replay.dtype == jnp.uint8
 
@@ -1052,8 +1076,9 @@ assert replay.dtype == jnp.uint8
 # ### Training gets no cheaper
 #
 # It computes all units, and the controller as well. Whoever trains pays for all parameters; whoever
-# uses the model reads a few. And the model must be trained this way from the beginning: an ordinary
-# one has no controller.
+# uses the model reads a few. Ours is trained this way from the beginning. That is not the only way:
+# Deja Vu fits small predictors to a model that was trained without any, OPT with 175 billion
+# parameters, and reports that it decodes more than twice as fast.
 #
 # ### Is it as good as a dense model?
 #
@@ -1109,11 +1134,22 @@ assert (np.stack(list(more.values())) > 0).all()
 # decoding more than five times faster (28 for a big model) is for models in which the other parts
 # are sparse, too.
 #
+# ## Then and now
+#
+# > Sparsity won, in another form. A *mixture of experts* has few large blocks where this layer has
+# > many small ones, and a controller that picks some of them: of DeepSeek-V3's parameters 5.5 % are
+# > active for a token ([arXiv 2412.19437](https://arxiv.org/abs/2412.19437)), of gpt-oss-120b's 4.4 %
+# > ([arXiv 2508.10925](https://arxiv.org/abs/2508.10925)), of Kimi K2's 3.2 %
+# > ([arXiv 2507.20534](https://arxiv.org/abs/2507.20534)). For single units *Deja Vu* (2023)
+# > fitted controllers to finished models, and *Sparser, Faster, Lighter* (2026) trains models of
+# > whose inner activations over 99 % are zero
+# > ([arXiv 2603.23198](https://arxiv.org/abs/2603.23198)).
+#
 # ## Exercises
 #
 # [Four parts](../exercises/10_sparse_feed_forward.ipynb): which units are on, the straight-through
-# gradient, the layer from its chosen units alone, and the load. Solutions stand
-# [here](../solutions/10_sparse_feed_forward.ipynb).
+# gradient, the layer from its chosen units alone, the load, and an experiment to predict. The
+# solutions are [here](../solutions/10_sparse_feed_forward.ipynb).
 #
 # ## Sources
 #
@@ -1127,5 +1163,7 @@ assert (np.stack(list(more.values())) > 0).all()
 # - Y. Bengio, N. Léonard, A. Courville: *Estimating or Propagating Gradients Through Stochastic
 #   Neurons for Conditional Computation*, 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432):
 #   the straight-through estimator.
+# - Z. Liu et al.: *Deja Vu: Contextual Sparsity for Efficient LLMs at Inference Time*, ICML 2023,
+#   [arXiv 2310.17157](https://arxiv.org/abs/2310.17157).
 # - The talk "Efficient Transformers" by Kaiser, Kitaev, Levskaya and colleagues: standard and
 #   sparse feed-forward layers, the controller.

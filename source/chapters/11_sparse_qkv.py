@@ -32,11 +32,7 @@ from jax import lax
 
 from efftx import plots, sparsity
 from efftx.attention import full_attention
-from efftx.models.layers import Sizes, full, init_attention, init_feed_forward
-from efftx.models.parameters import n_parameters
-from efftx.models.residuals import plain_residual
-from efftx.models.sparse_attention import init_sparse_attention
-from efftx.models.transformer import language_model
+from efftx.models import Exact, Sizes, attention_layer, init_feed_forward, language_model, multiplicative, n_parameters, plain_residual
 from efftx.plots import sparse_qkv as pictures
 from efftx.results import recorded
 from efftx.training.batches import random_windows
@@ -551,14 +547,13 @@ def sparse_attention(x, d, e, kernels, n_heads):
 jax.clear_caches()
 
 sizes = Sizes(n_layers=2, d_model=32, n_heads=4, d_head=8)
-layer = init_sparse_attention(jax.random.key(11), sizes, n_projections=3, attend=full, n_modules=8)
+layer = attention_layer(Exact(), multiplicative(8))(jax.random.key(11), sizes)
+d, e, kernels = (getattr(layer.projection, name) for name in ("d", "e", "kernels"))
 x = jax.random.normal(jax.random.key(12), (20, 32))
-ours = sparse_attention(x, layer.d, layer.e, layer.kernels, n_heads=4)
-assert jnp.allclose(ours, layer(x), atol=1e-5)
-(q, k, v), _ = sparsity.sparse_qkv(x, layer.d, layer.e, layer.kernels)
-assert jnp.allclose(
-    q, convolve(many_tokens(x, layer.d, layer.e), layer.kernels[:, :, :, 0]), atol=1e-5
-)
+ours = sparse_attention(x, d, e, kernels, n_heads=4)
+assert jnp.allclose(ours, layer(x)[0], atol=1e-5)
+(q, k, v), _ = sparsity.sparse_qkv(x, d, e, kernels)
+assert jnp.allclose(q, convolve(many_tokens(x, d, e), kernels[:, :, :, 0]), atol=1e-5)
 
 # %% [markdown]
 # (There were 8 modules and 4 heads. They need not be as many, for the row of $d$ numbers is simply
@@ -571,7 +566,7 @@ assert jnp.allclose(
 medium = Sizes(d_model=D_MODEL, d_ff=D_FF, n_heads=16, d_head=64)
 wholes = {}
 for n_modules in (8, 16, 32, 64, 128):
-    init = partial(init_sparse_attention, n_projections=3, attend=full, n_modules=n_modules)
+    init = attention_layer(Exact(), multiplicative(n_modules))
     shapes = jax.eval_shape(lambda key, init=init: init(key, medium), jax.random.key(0))
     wholes[n_modules] = n_parameters(shapes)
     d_module = D_MODEL // n_modules
@@ -719,14 +714,16 @@ def with_equal_parameters(n_attention):
     return replace(small, d_ff=small.d_ff + spare // (2 * small.d_model + 1))
 
 
-init_dense = partial(init_attention, n_projections=3, attend=full)
-init_sparse = partial(init_sparse_attention, n_projections=3, attend=full, n_modules=8)
+init_dense = attention_layer()
+init_sparse = attention_layer(Exact(), multiplicative(8))
 
 
 def init_without_neighbours(key, sizes):
     """Of the kernel only its last position and middle module, three times as large."""
     layer = init_sparse(key, sizes)
-    return replace(layer, kernels=3 * layer.kernels[-1:, 1:2])
+    projection = layer.projection
+    alone = replace(projection, kernels=3 * projection.kernels[-1:, 1:2])
+    return replace(layer, projection=alone)
 
 
 CONTENDERS = {
@@ -941,10 +938,19 @@ assert from_length == 2 * D_MODEL
 # keys and values, by a search through architectures, and it was among the two changes that helped
 # most. We did not give it one, so "better than dense" is no fair title for what you saw.
 #
+# ## Then and now
+#
+# > As of November 2026 we know of no large model with multiplicative projections. What became usual
+# > saves at the other end, in the cache: several query heads share one head of keys and values
+# > (*grouped-query attention*, Ainslie et al. 2023,
+# > [arXiv 2305.13245](https://arxiv.org/abs/2305.13245)). Chapter [12](12_terraformer.ipynb) counts
+# > what that brings.
+#
 # ## Exercises
 #
 # [Four parts](../exercises/11_sparse_qkv.ipynb): the multiplicative layer, any permutation, the
-# causal convolution, and its steps. Solutions stand [here](../solutions/11_sparse_qkv.ipynb).
+# causal convolution, its steps, and an experiment to predict. The solutions are
+# [here](../solutions/11_sparse_qkv.ipynb).
 #
 # ## Sources
 #

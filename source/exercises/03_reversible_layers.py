@@ -10,10 +10,9 @@
 # * undo a reversible block, and say why the order matters;
 # * say what must be replayed on the way down, and what may be rebuilt;
 # * take the gradient of one coupling with `jax.vjp`, at the right point;
-# * write the backward pass of a whole stack that has stored none of its activations.
-#
-# At the end your last function becomes the backward pass of a real `jax.custom_vjp`, and JAX
-# differentiates through it.
+# * write the backward pass of a whole stack that has stored none of its activations;
+# * hand it to JAX as the backward pass of a real `jax.custom_vjp`;
+# * say for which networks all this is no gain.
 #
 # **How it works.** Each part has a statement, a function to finish, hints to open one at a time,
 # and a check. The check tries your function on random inputs. If something is off it says what it
@@ -66,6 +65,95 @@ def undo_block(y1, y2, w_f, w_g):
     return x1, x2
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# x2 is right. But x1 looks like y1 - F(y2): the block computed F at x2, and that is what you have
+# just rebuilt. Take F there.
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = y1 - jnp.tanh(y2 @ w_f)
+
+# It looks as if the block were undone in the order in which it was done. What came last must go
+# first: x2 needs only what is known, y1 and y2; then x1.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x1 = y1 - jnp.tanh(y2 @ w_f)
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x2 = y2 - jnp.tanh(x1 @ w_g)
+
+# It looks as if x1 and x2 were exchanged: return (x1, x2).
+# - return x1, x2
+# + return x2, x1
+
+# It looks as if F and G were exchanged: G, with w_g, was added to the second stream.
+# - y1 @ w_g
+# + y1 @ w_f
+# - x2 @ w_f
+# + x2 @ w_g
+
+# It looks as if the branches were added once more. To undo an addition, subtract.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x2 = y2 + jnp.tanh(y1 @ w_g)
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = y1 + jnp.tanh(x2 @ w_f)
+
+# x2 is right, but x1 is still y1: what F added is still in it.
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = y1
+
+# x2 is right. But x1 looks like y1 - F(y1): the block computed F at x2, the other stream.
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = y1 - jnp.tanh(y1 @ w_f)
+
+# It looks as if G were taken at y2, the stream that it was added to. The block ran it on y1.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x2 = y2 - jnp.tanh(y2 @ w_g)
+
+# It looks as if the streams were exchanged: y1 - G(y2) and y2 - F(x1). G was added to the second
+# stream, F to the first.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x1 = y1 - jnp.tanh(y2 @ w_g)
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x2 = y2 - jnp.tanh(x1 @ w_f)
+
+# x1 looks right, but x2 is still y2. Or else x1 was taken from y2 as it is: G must be taken off
+# first.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x2 = y2
+
+# It looks as if the tanh were forgotten: the branches are tanh(x W).
+# - jnp.tanh(y1 @ w_g)
+# + y1 @ w_g
+# - jnp.tanh(x2 @ w_f)
+# + x2 @ w_f
+
+# It looks as if the matrices stood on the wrong side, or transposed: x @ w, as in the block.
+# - y1 @ w_g
+# + y1 @ w_g.T
+# - x2 @ w_f
+# + x2 @ w_f.T
+
+# It looks as if the block were run once more, and not undone: y1 + F(y2), y2 + G of that.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x1 = y1 + jnp.tanh(y2 @ w_f)
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x2 = y2 + jnp.tanh(x1 @ w_g)
+
+# It looks as if only F were added once more. To undo an addition, subtract.
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = y1 + jnp.tanh(x2 @ w_f)
+
+# It looks as if the signs were turned round: it is what the block left that something is taken
+# off.
+# - x2 = y2 - jnp.tanh(y1 @ w_g)
+# + x2 = jnp.tanh(y1 @ w_g) - y2
+# - x1 = y1 - jnp.tanh(x2 @ w_f)
+# + x1 = jnp.tanh(x2 @ w_f) - y1
+
+# It looks as if both branches used w_f. G has w_g.
+# - y1 @ w_g
+# + y1 @ w_f
+
+# It looks as if both branches used w_g. F has w_f.
+# - x2 @ w_f
+# + x2 @ w_g
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -82,11 +170,10 @@ def undo_block(y1, y2, w_f, w_g):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: the second step</summary>
 #
-#     x2 = y2 - G(y1)
-#     x1 = y1 - F(x2)
-#     return x1, x2
+# Now you have $x_2$. Put it into the first equation, and only $x_1$ is unknown there. At which of
+# the streams that you have by now did the block run $F$?
 #
 # </details>
 
@@ -169,6 +256,113 @@ def undo_stack(y1, y2, w, extra, seeds):
     return b, c
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the layers were undone from the first to the last. The last one was added last,
+# so it must go first, and its seed with it.
+# -     b, c = y1, y2
+# -     for layer in reversed(range(len(w))):
+# +     b, c = y1, y2
+# +     for layer in range(len(w)):
+
+# The weights go from the last layer to the first, but it looks as if the seeds went from the
+# first to the last: each layer's dropout must be drawn from its own seed again.
+# - a = c - branch(w[layer], b, extra, seeds[layer])
+# + a = c - branch(w[layer], b, extra, seeds[len(w) - 1 - layer])
+
+# It looks as if all layers used the first layer's seed. Each has its own.
+# - a = c - branch(w[layer], b, extra, seeds[layer])
+# + a = c - branch(w[layer], b, extra, seeds[0])
+
+# It looks as if new dropout were drawn, from seed + 1. What is subtracted must be exactly what
+# was added: draw it from the same seed.
+# - a = c - branch(w[layer], b, extra, seeds[layer])
+# + a = c - branch(w[layer], b, extra, seeds[layer] + 1)
+
+# It looks as if the branches were added once more. To undo an addition, subtract.
+# - a = c - branch(w[layer], b, extra, seeds[layer])
+# + a = c + branch(w[layer], b, extra, seeds[layer])
+
+# It looks as if the branch ran on c, the stream that was changed. It ran on b, the one that was
+# not, and so you still have what it saw.
+# - a = c - branch(w[layer], b, extra, seeds[layer])
+# + a = c - branch(w[layer], c, extra, seeds[layer])
+
+# It looks as if only the last layer were undone. Does the `return` stand inside the loop?
+# -         b, c = a, b
+# -     return b, c
+# +         return a, b
+
+# It looks as if the first layer were left out. Does your loop stop too early?
+# -     b, c = y1, y2
+# -     for layer in reversed(range(len(w))):
+# +     b, c = y1, y2
+# +     for layer in reversed(range(1, len(w))):
+
+# It looks as if the streams were not exchanged back: (b, c) becomes (a, b) with a = c - F(b).
+# -         b, c = a, b
+# +         c = a
+
+# It looks as if x1 and x2 were exchanged: return (x1, x2).
+# - return b, c
+# + return c, b
+
+# It looks as if all layers used the last layer's seed. Each has its own.
+# - extra, seeds[layer])
+# + extra, seeds[-1])
+
+# It looks as if the layer's number were its seed. It is seeds[layer].
+# - extra, seeds[layer])
+# + extra, layer)
+
+# It looks as if all layers had the first one's weights.
+# - branch(w[layer], b
+# + branch(w[0], b
+
+# It looks as if all layers had the last one's weights.
+# - branch(w[layer], b
+# + branch(w[-1], b
+
+# It looks as if there were no dropout on the way down. What is subtracted must be what was added:
+# call `branch` with the layer's seed.
+# - branch(w[layer], b, extra, seeds[layer])
+# + jnp.tanh(b @ w[layer] + extra)
+# or
+# - branch(w[layer], b, extra, seeds[layer])
+# + 2 * jnp.tanh(b @ w[layer] + extra)
+
+# It looks as if `extra` were left out.
+# - branch(w[layer], b, extra, seeds[layer])
+# + branch(w[layer], b, 0 * extra, seeds[layer])
+
+# It looks as if the last layer were left out: `range(len(w) - 1)` does not reach it.
+# - reversed(range(len(w)))
+# + reversed(range(len(w) - 1))
+
+# It looks as if the streams were exchanged once too often, before the first step down.
+# - b, c = y1, y2
+# + b, c = y2, y1
+
+# It looks as if the stack were run once more, and not undone.
+# - for layer in reversed(range(len(w))):
+# -         a = c - branch(w[layer], b, extra, seeds[layer])
+# -         b, c = a, b
+# + for layer in range(len(w)):
+# +         b, c = c, b + branch(w[layer], c, extra, seeds[layer])
+
+# It looks as if one layer at a time were undone from y1 and y2 again. Go on from what the step
+# before has rebuilt.
+# - a = c - branch(w[layer], b
+# + b, c = y1, y2
+# +         a = c - branch(w[layer], b
+
+# It looks as if the branch's sign were turned round: it is what the layer left that something is
+# taken off.
+# - c - branch(w[layer], b, extra, seeds[layer])
+# + branch(w[layer], b, extra, seeds[layer]) - c
+
+# It looks as if nothing were undone: these are y1 and y2.
+# - return b, c
+# + return y1, y2
 
 # %% [markdown]
 # <details><summary>Hint 1: one step</summary>
@@ -185,13 +379,10 @@ def undo_stack(y1, y2, w, extra, seeds):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: one turn of the loop</summary>
 #
-#     b, c = y1, y2
-#     for each layer, from the last to the first:
-#         a = c - branch(the layer's w, b, extra, the layer's seed)
-#         b, c = a, b
-#     return b, c
+# A turn starts from a pair and ends with a pair. The new pair is $(a, b)$; in which variables does
+# the next turn look for it? Try it on paper with two layers, until you are back at $(x_1, x_2)$.
 #
 # </details>
 
@@ -261,6 +452,104 @@ def backward_coupling(b, c, g_b, g_c, w, extra, seed):
     return c - y, g_c, g_b + g_through, g_w, g_extra
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the vjp were taken at the wrong point, at c. The branch ran on b: take it there.
+# - jax.vjp(f, w, b, extra)
+# + jax.vjp(f, w, c, extra)
+
+# It looks as if the vjp were taken at the wrong point, at the rebuilt a. The branch ran on b,
+# which needs no rebuilding.
+# - y, pull_back = jax.vjp(f, w, b, extra)
+# + y = f(w, b, extra)
+# +     pull_back = jax.vjp(f, w, c - y, extra)[1]
+
+# g_b looks like what comes back through the branch alone. b was also passed on unchanged: add the
+# g_b that came in.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c - y, g_c, g_through, g_w, g_extra
+
+# g_b is still the one that came in. c depends on b too, through the branch: add what the vjp
+# gives for x.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c - y, g_c, g_b, g_w, g_extra
+
+# g_a looks like the g_b that came in. Only c = a + F(b) depends on a, with slope 1: its gradient
+# is that of c.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c - y, g_b, g_b + g_through, g_w, g_extra
+
+# It looks as if a minus had slipped into the gradients. The minus belongs to rebuilding, a = c -
+# F(b). The gradients are those of the way forward, c = a + F(b).
+# - pull_back(g_c)
+# + pull_back(-g_c)
+
+# It looks as if g_b were pulled back through the branch. Its result went into c: pull back g_c.
+# - pull_back(g_c)
+# + pull_back(g_b)
+
+# It looks as if the gradient of `extra` were dropped: it is 0. The branch looks at it, so the vjp
+# must be taken for it too.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c - y, g_c, g_b + g_through, g_w, 0 * g_extra
+
+# The gradients are right, but it looks as if F(b) were added to c once more. To rebuild a,
+# subtract it.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c + y, g_c, g_b + g_through, g_w, g_extra
+
+# It looks as if g_a were a gradient pulled back through the branch. c = a + F(b) depends on a with
+# the slope 1: g_a is g_c.
+# - return c - y, g_c, g_b
+# + return c - y, g_through, g_b
+
+# It looks as if g_a had got the g_b that came in as well. a goes into c only.
+# - return c - y, g_c, g_b
+# + return c - y, g_c + g_b, g_b
+
+# It looks as if g_b had got g_c as well. b reaches c only through the branch.
+# - g_b + g_through
+# + g_b + g_c + g_through
+
+# It looks as if a gradient through the branch were taken off g_b. It is added: the minus belongs
+# to rebuilding.
+# - g_b + g_through
+# + g_b - g_through
+
+# It looks as if another dropout had been drawn: the seed must be the one that was passed in.
+# - branch(w, x, extra, seed)
+# + branch(w, x, extra, seed + 1)
+
+# It looks as if `extra` were left out of the branch.
+# - branch(w, x, extra, seed)
+# + branch(w, x, 0 * extra, seed)
+
+# It looks as if the gradient of w were transposed.
+# - return c - y, g_c, g_b + g_through, g_w, g_extra
+# + return c - y, g_c, g_b + g_through, g_w.T, g_extra
+
+# It looks as if c were returned in the place of a. Take F(b) off.
+# - return c - y,
+# + return c,
+
+# It looks as if b were returned in the place of a.
+# - return c - y,
+# + return b,
+
+# It looks as if F(b) were returned in the place of a. It is c - F(b).
+# - return c - y,
+# + return y,
+
+# It looks as if a were rebuilt from b: a = b - F(b). It is c that F(b) was added to.
+# - return c - y,
+# + return b - y,
+
+# It looks as if g_a and g_b were exchanged.
+# - g_c, g_b + g_through, g_w
+# + g_b + g_through, g_c, g_w
+
+# It looks as if a vector of ones were pulled back. It is g_c, the gradient of what F was added to.
+# - pull_back(g_c)
+# + pull_back(jnp.ones_like(g_c))
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -288,11 +577,11 @@ def backward_coupling(b, c, g_b, g_c, w, extra, seed):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: five results</summary>
 #
-#     y, pull_back = vjp of f at (w, b, extra)
-#     g_w, g_through, g_extra = pull_back(g_c)
-#     return c - y,  g_c,  g_b + g_through,  g_w,  g_extra
+# `pull_back` gives three gradients. Two of them are results as they are. The third goes into the
+# new `g_b`; what else has to be in there? The other two results, $a$ and `g_a`, need no
+# derivative.
 #
 # </details>
 
@@ -331,6 +620,18 @@ assert all(map(jnp.allclose, (g_a, g_b, g_w, g_extra), expected))
 # * `g_extra`, shape `(d,)`: there is one `extra`, and every layer looks at it.
 #
 # Nothing but what is passed in is known: no activation was stored. Use your `backward_coupling`.
+#
+# The check also looks at what your function holds at once, line by line as you wrote it, for 2
+# layers and for 10. Besides the weights' gradients, which are a result, nothing may grow. A
+# colleague rebuilds $x_1$ and $x_2$ with Part 2, and then takes `jax.vjp` of `forward` there. All
+# his numbers are right. Does he pass?
+#
+# <details><summary>Answer</summary>
+#
+# No. `jax.vjp` runs `forward` anew and stores what every layer saw, for it knows nothing of
+# undoing. So everything is there at once, and rebuilding was in vain.
+#
+# </details>
 
 
 # %%
@@ -351,6 +652,111 @@ def backward_stack(y1, y2, g1, g2, w, extra, seeds):
     return b, c, g_b, g_c, jnp.stack(g_ws[::-1]), g_extra
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the layers were taken from the first to the last. Both rebuilding and gradients
+# go from the last to the first.
+# - jnp.zeros_like(extra)
+# -     for layer in reversed(range(len(w))):
+# + jnp.zeros_like(extra)
+# +     for layer in range(len(w)):
+# - g_ws[::-1]
+# + g_ws
+
+# It looks as if g_w were stacked in the order in which it was computed, the last layer's first.
+# Turn it round: g_w[i] belongs to w[i].
+# - g_ws[::-1]
+# + g_ws
+
+# It looks as if g_extra were that of the first layer alone. Does the loop write over it? All
+# layers look at `extra`: add their gradients up.
+# - g_extra += g_seen
+# + g_extra = g_seen
+
+# It looks as if the gradient of `extra` were dropped: it is 0.
+# - g_extra += g_seen
+# + pass
+
+# It looks as if g_extra were a mean over the layers. Gradients of what is used several times add
+# up.
+# - g_extra += g_seen
+# + g_extra += g_seen / len(w)
+
+# It looks as if all gradients were taken at y1. Each layer saw another stream: go on from the a
+# and b that the step before has rebuilt.
+# - b, c, g_b, g_c = a, b, g_a, g_b
+# + g_b, g_c = g_a, g_b
+# - return b, c, g_b
+# + return y2, y1, g_b
+
+# It looks as if all layers used the first layer's seed. Each has its own.
+# - g_c, w[layer], extra, seeds[layer])
+# + g_c, w[layer], extra, seeds[0])
+
+# It looks as if new dropout were drawn, from seed + 1. The gradient is that of what was computed:
+# draw it from the same seed.
+# - g_c, w[layer], extra, seeds[layer])
+# + g_c, w[layer], extra, seeds[layer] + 1)
+
+# x1 and x2 are right, but it looks as if their gradients were exchanged.
+# - return b, c, g_b, g_c, jnp
+# + return b, c, g_c, g_b, jnp
+
+# It looks as if all layers used the last layer's seed. Each has its own.
+# - g_c, w[layer], extra, seeds[layer])
+# + g_c, w[layer], extra, seeds[-1])
+
+# It looks as if all layers had the first one's weights.
+# - g_c, w[layer], extra
+# + g_c, w[0], extra
+
+# The streams are right, but it looks as if their gradients were not exchanged from layer to layer:
+# the new (g_b, g_c) is (g_a, g_b).
+# - = a, b, g_a, g_b
+# + = a, b, g_b, g_a
+
+# The streams are right, but it looks as if g1 and g2 were handed to every layer. Go on with the
+# gradients that the layer above has found.
+# - = a, b, g_a, g_b
+# + = a, b, g1, g2
+
+# It looks as if x1 and x2 were exchanged, and their gradients with them.
+# - return b, c, g_b, g_c, jnp
+# + return c, b, g_c, g_b, jnp
+
+# The gradients are right, but it looks as if x1 and x2 were exchanged.
+# - return b, c, g_b, g_c, jnp
+# + return c, b, g_b, g_c, jnp
+
+# It looks as if g1 and g2 were exchanged when the loop began.
+# - = y1, y2, g1, g2
+# + = y1, y2, g2, g1
+
+# It looks as if y1 and y2 were exchanged when the loop began.
+# - = y1, y2, g1, g2
+# + = y2, y1, g1, g2
+
+# It looks as if the first layer were left out. Does your loop stop too early?
+# - reversed(range(len(w)))
+# + reversed(range(min(1, len(w) - 1), len(w)))
+# - jnp.stack(g_ws[::-1])
+# + jnp.stack([0 * w[0]] * (len(w) - len(g_ws)) + g_ws[::-1])
+
+# It looks as if all layers had the gradient of the last layer's weights, or of the first one's:
+# each has its own.
+# - jnp.stack(g_ws[::-1])
+# + jnp.stack([g_ws[0]] * len(w))
+# or
+# - jnp.stack(g_ws[::-1])
+# + jnp.stack([g_ws[-1]] * len(w))
+
+# It looks as if the gradients of all layers' weights were added up. Each layer has weights of its
+# own.
+# - jnp.stack(g_ws[::-1])
+# + jnp.stack([sum(g_ws)] * len(w))
+
+# It looks as if y1 and y2 were returned in the place of the rebuilt streams.
+# - return b, c, g_b
+# + return y1, y2, g_b
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -374,15 +780,12 @@ def backward_stack(y1, y2, g1, g2, w, extra, seeds):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: what a turn begins with</summary>
 #
-#     b, c, g_b, g_c = y1, y2, g1, g2
-#     for each layer, from the last to the first:
-#         a, g_a, g_b, g_w, g_seen = backward_coupling(b, c, g_b, g_c, the layer's w, …)
-#         b, c     = a, b
-#         g_b, g_c = g_a, g_b
-#         put g_w aside; add g_seen to g_extra
-#     return b, c, g_b, g_c, the g_w in the order of the layers, g_extra
+# A turn begins with four arrays and one layer's weights and seed, calls `backward_coupling`, and
+# has to leave four arrays under the same names. Compare the order in which they come with the
+# order in which the layer below wants them. Two things leave the loop on the way: one is
+# collected, one is added up.
 #
 # </details>
 
@@ -396,47 +799,242 @@ check.backward_stack(backward_stack)
 #
 # `extra` is one vector with `n_layers` uses, so its gradient is the sum over them. Forget it, and
 # an encoder-decoder would train its decoder only: no gradient would ever reach the encoder.
+
+# %% [markdown]
+# ## Part 5: Into JAX · ★★☆ · 15 minutes
 #
-# ### Into JAX
+# `jax.custom_vjp` makes of a function one that brings its own backward pass:
 #
-# `jax.custom_vjp` lets a function bring its own backward pass. The forward says what to keep (the
-# results, weights, `extra` and seeds), the backward is yours. From now on `jax.grad` works through
-# it, and agrees with what JAX finds by storing everything:
+#     run = jax.custom_vjp(f)                 # values as ever: run(a, b, n) = f(a, b, n)
+#
+#     def keep(a, b, n):                      # called instead of f when a gradient is wanted
+#         return f(a, b, n), what_to_keep
+#
+#     def pull_back(kept, g):                 # g is the gradient of what f returned, in its form
+#         return g_a, g_b, None               # one for each argument; None where there is none
+#
+#     run.defvjp(keep, pull_back)
+#
+# Write `make_stack()`. It takes no arguments and returns such a function of
+# `(x1, x2, w, extra, seeds)`: it computes what `forward` computes, and its backward pass is your
+# `backward_stack`.
+#
+# What is kept lives from the forward pass to the backward pass. Which of these does
+# `backward_stack` need, and what may go: `x1` and `x2`, `y1` and `y2`, `w`, `extra`, `seeds`, the
+# streams in between?
+#
+# <details><summary>Answer</summary>
+#
+# It begins at the top, with `y1` and `y2`, and needs `w`, `extra` and `seeds`, which are there
+# anyway. `x1` and `x2` are rebuilt at the end, and the streams in between on the way.
+#
+# </details>
+
+
+# %%
+def make_stack():
+    """A function (x1, x2, w, extra, seeds) -> (y1, y2) whose backward pass stores nothing."""
+    # SOLUTION
+    stack = jax.custom_vjp(forward)
+
+    def keep(x1, x2, w, extra, seeds):
+        y1, y2 = forward(x1, x2, w, extra, seeds)
+        return (y1, y2), (y1, y2, w, extra, seeds)
+
+    def pull_back(kept, gradients):
+        y1, y2, *layers = kept
+        _, _, g_x1, g_x2, g_w, g_extra = backward_stack(y1, y2, *gradients, *layers)
+        return g_x1, g_x2, g_w, g_extra, None
+
+    stack.defvjp(keep, pull_back)
+    return stack
+    # END SOLUTION
+
+# %% tags=["mistakes"]
+# The results are right. It looks as if x1 and x2 were kept and undone from: `backward_stack` begins
+# with what the stack returned.
+# - (y1, y2, w, extra, seeds)
+# -
+# + (x1, x2, w, extra, seeds)
+# +
+
+# The results are right. It looks as if y1 and y2 were exchanged in what is kept.
+# - (y1, y2, w, extra, seeds)
+# -
+# + (y2, y1, w, extra, seeds)
+# +
+
+# The results are right. It looks as if the gradients of y1 and y2 were exchanged on their way into
+# `backward_stack`.
+# - *gradients, *layers
+# + *gradients[::-1], *layers
+
+# The results are right. It looks as if pull_back returned the rebuilt streams in the place of their
+# gradients: `backward_stack` returns both, the streams first.
+# - _, _, g_x1, g_x2, g_w, g_extra
+# + g_x1, g_x2, _, _, g_w, g_extra
+
+# The results are right. It looks as if the gradients of x1 and x2 were exchanged: one for each
+# argument, in the arguments' order.
+# - return g_x1, g_x2, g_w
+# + return g_x2, g_x1, g_w
+
+# The results are right. It looks as if `extra` had got no gradient: None stands for a gradient of
+# zeros. Only the seeds have none.
+# - g_w, g_extra, None
+# + g_w, None, None
+
+# The results are right. It looks as if the weights had got no gradient: None stands for a gradient
+# of zeros. Only the seeds have none.
+# - g_w, g_extra, None
+# + None, g_extra, None
+
+# The gradients are right, but it looks as if y1 and y2 were exchanged in the result.
+# - return (y1, y2),
+# + return (y2, y1),
+
+# It looks as if x1 and x2 were exchanged on the way in.
+# - y1, y2 = forward(x1, x2, w, extra, seeds)
+# + y1, y2 = forward(x2, x1, w, extra, seeds)
+
+# The results are right. It looks as if the gradients that came in were returned for x1 and x2.
+# They belong to the results: pass them on to `backward_stack`, and return what it finds.
+# - return g_x1, g_x2, g_w
+# + return *gradients, g_w
+
+# The results are right. It looks as if x1 and x2 had got no gradient: None stands for zeros.
+# - return g_x1, g_x2, g_w
+# + return None, None, g_w
+
+# The results are right. It looks as if a gradient of ones were pulled back, and not the one that
+# came in.
+# - *gradients, *layers
+# + *map(jnp.ones_like, gradients), *layers
+
+# The results are right. It looks as if the same gradient were passed on for both results.
+# - *gradients, *layers
+# + gradients[0], gradients[0], *layers
+# or
+# - *gradients, *layers
+# + gradients[1], gradients[1], *layers
+
+# The results are right. It looks as if y1 were kept for both of them.
+# - return (y1, y2), (y1, y2, w, extra, seeds)
+# + return (y1, y2), (y1, y1, w, extra, seeds)
+# or
+# - return (y1, y2), (y1, y2, w, extra, seeds)
+# + return (y1, y2), (y2, y2, w, extra, seeds)
+
+# The results are right. It looks as if other seeds were kept than those that were used.
+# - (y1, y2, w, extra, seeds)
+# -
+# + (y1, y2, w, extra, seeds + 1)
+# +
+
+# The results are right. It looks as if the gradients were divided by something, or multiplied:
+# return them as `backward_stack` finds them.
+# - return g_x1, g_x2, g_w, g_extra, None
+# + return g_x1 / 2, g_x2 / 2, g_w / 2, g_extra / 2, None
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# Both functions are small. `keep` calls `forward`, `pull_back` calls `backward_stack`; all else is
+# putting things in the order in which the next one wants them.
+#
+# </details>
+#
+# <details><summary>Hint 2: what comes in</summary>
+#
+# `pull_back(kept, gradients)`: the first is whatever `keep` returned as its second result, the
+# second a pair, since `forward` returns a pair.
+#
+# </details>
+#
+# <details><summary>Hint 3: what goes out</summary>
+#
+# `backward_stack` returns six things, and `run` has five arguments. Two of the six are no
+# gradients, and one of the five has none.
+#
+# </details>
+
+# %% tags=["check"]
+check.make_stack(make_stack)
+
+# %% [markdown] tags=["solution-only"]
+# **Why it is right.** `jax.grad` works through it like through any function of jax's own, and
+# agrees with what jax finds by storing everything:
 
 # %% tags=["solution-only"]
-stack = jax.custom_vjp(forward)
-
-
-def keep(*case):
-    results = forward(*case)
-    return results, (results, *case[2:])
-
-
-def rebuild(kept, gradients):
-    (y1, y2), w, extra, seeds = kept
-    _, _, *found = backward_stack(y1, y2, *gradients, w, extra, seeds)
-    return *found, None  # seeds have no gradient
-
-
-stack.defvjp(keep, rebuild)
-
-
 def loss_of(run, x1, x2, w, extra):
     y1, y2 = run(x1, x2, w, extra, seeds)
     return (y1 * y2).sum()
 
 
 every = (1, 2, 3, 4)  # the gradients of x1, x2, w and extra
-rebuilt = jax.grad(loss_of, argnums=every)(stack, x1, x2, w, extra)
+rebuilt = jax.grad(loss_of, argnums=every)(make_stack(), x1, x2, w, extra)
 stored = jax.grad(loss_of, argnums=every)(forward, x1, x2, w, extra)
 for ours, theirs in zip(rebuilt, stored, strict=True):
     assert jnp.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 # %% [markdown]
+# ## Part 6: Break it · ★☆☆ · 10 minutes
+#
+# No activation is stored, so it must always take less memory? The experiment asks the compiler what
+# a gradient needs beyond its inputs and results, in units of one stream. There are two contenders,
+# both with branches tanh(x W), both as loops of the program:
+#
+# * `reversible_stack`, which rebuilds;
+# * a plain residual stack, $x + F(x)$, with `jax.checkpoint` around each layer: it has *one*
+#   stream, keeps each layer's input, and computes all else anew.
+#
+# **Predict before you run the next cells:** what is the smallest number of layers at which the
+# reversible stack takes less? You are right if you are off by a factor of 1.5 at most.
+#
+# <details><summary>Hint 1: what is carried</summary>
+#
+# Which arrays does your loop in Part 4 hand from turn to turn? And which does ordinary
+# backpropagation, of a network with one stream?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # layers
+
+# %% tags=["solution-only"]
+# Going back, the reversible stack carries two streams and two gradients, 4 arrays at any depth. The
+# other carries one gradient and has kept an input for each layer: n + 1. Whatever the layer at hand
+# needs comes to both. So it takes more than 3 layers.
+my_guess = 4
+
+# %% tags=["check"]
+from efftx.check import reversible_layers_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.worthwhile_depth.predicted(my_guess)
+streams = {
+    name: {n: experiment.streams(name, n) for n in (2, 4, 8, 16)} for name in experiment.RUNS
+}
+show(
+    draw_experiment(streams, "layers", "streams", predicted=predicted, log="x"),
+    "Working memory of a gradient, in streams, against the number of layers. The reversible stack "
+    "takes 7 at any depth. With checkpoints it is 5 for two layers and one more for every layer, 7 "
+    "for four of them and 19 for sixteen.",
+)
+
+# %% tags=["check"]
+check.worthwhile_depth(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What it means.** Reversibility buys depth, at the price of a second stream and its gradient. For
+# four layers checkpoints are as good, and simpler.
+
+# %% [markdown]
 # ### What separates yours from the package's
 #
-# `efftx.memory.reversible_stack` is your `backward_stack` with a `lax.scan` in the place of the
-# loop (so that 100 layers compile as fast as 2), with any branches in the place of `branch`, and
+# `efftx.memory.reversible_stack` is your `make_stack` with a `lax.scan` in the place of the
+# loops (so that 100 layers compile as fast as 2), with any branches in the place of `branch`, and
 # with one thing more: *choices*. If a branch takes an argmax, as the hash of LSH attention does, a
 # rebuilt input that is off by a rounding error may turn it round. So the forward hands these few
 # integers over, and the backward replays them.

@@ -66,6 +66,43 @@ def in_chunks(layer, x, chunk_len):
     return jnp.concatenate(chunks)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if every chunk were the first one: see row {0}. Does the start of the slice move on?
+# - layer(x[start : start + chunk_len])
+# + layer(x[: min(chunk_len, len(x) - start)])
+
+# It looks as if the chunks were joined in the wrong order, the last one first.
+# - jnp.concatenate(chunks)
+# + jnp.concatenate(chunks[::-1])
+
+# It looks as if the rest were filled with rows of zeros, or replaced by them: row {0} is what the
+# layer makes of zeros. Give it the rows that are there, however few.
+# - layer(x[start
+# + layer(jnp.pad(x[:len(x) // chunk_len * chunk_len], [(0, -len(x) // chunk_len * -chunk_len), (0, 0)])[:len(x)][start
+
+# It looks as if the rows inside each chunk were turned round: see row {0}.
+# - jnp.concatenate(chunks)
+# + jnp.concatenate([chunk[::-1] for chunk in chunks])
+
+# It looks as if the layer had been applied to x's rows in reverse order: see row {0}.
+# - layer(x[start : start + chunk_len])
+# + layer(x[::-1][start : start + chunk_len])
+
+# It looks as if the outputs of the chunks were averaged or added up. Each position has its own:
+# see row {0}.
+# - jnp.concatenate(chunks)
+# + jnp.concatenate([jnp.broadcast_to(chunk.mean(0), chunk.shape) for chunk in chunks])
+# or
+# - jnp.concatenate(chunks)
+# + jnp.concatenate([jnp.broadcast_to(chunk.sum(0), chunk.shape) for chunk in chunks])
+
+# It looks as if the chunks began one row too late, and the first row came last: see row {0}.
+# - layer(x[start : start + chunk_len])
+# + layer(jnp.roll(x, -1, axis=0)[start : start + chunk_len])
+
+# It looks as if only the first chunk were there, and all behind it were 0.
+# - jnp.concatenate(chunks)
+# + jnp.concatenate([chunks[0], *(0 * chunk for chunk in chunks[1:])])
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -80,12 +117,10 @@ def in_chunks(layer, x, chunk_len):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: step by step</summary>
 #
-#     outputs = an empty list
-#     for start = 0, m, 2m, … while it is below the length:
-#         append layer(rows start to start + m of x)
-#     return the outputs, one below the other
+# `for start in range(0, len(x), chunk_len)` gives 0, 2, 4 for five rows and chunks of 2. Which
+# slice of `x` belongs to a start? `jnp.concatenate` puts a list of arrays one below the other.
 #
 # </details>
 
@@ -151,6 +186,119 @@ def gradients_in_chunks(w1, b1, w2, x, g, chunk_len):
     return g_w1, g_b1, g_w2, jnp.concatenate(g_x)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if only the last chunk counted in the gradients of the weights: they were
+# overwritten. Each chunk has a part in them; add the parts up.
+# - += x_i.T
+# + = x_i.T
+# - += g_a.sum
+# + = g_a.sum
+# - += jax.nn
+# + = jax.nn
+
+# It looks as if the chunks were averaged. The gradient of the weights is the sum of the chunks'
+# parts, not their mean.
+# - return g_w1, g_b1, g_w2, jnp
+# + n = len(g_x)
+# +     return g_w1 / n, g_b1 / n, g_w2 / n, jnp
+
+# It looks as if the slope of the ReLU were forgotten. The gradient of the inside is g W2ᵀ only
+# where the inside is positive, and 0 elsewhere.
+# - jnp.where(a > 0, g_i @ w2.T, 0)
+# + g_i @ w2.T
+
+# It looks as if the slope of the ReLU were taken from the gradient. What counts is the sign of
+# the inside, x W1 + b1, which you have to compute anew.
+# - jnp.where(a > 0, g_i @ w2.T, 0)
+# + jax.nn.relu(g_i @ w2.T)
+
+# It looks as if the gradient of W2 were made from x W1 + b1 before the ReLU. W2 is multiplied
+# with what comes after it.
+# - jax.nn.relu(a).T
+# + a.T
+
+# It looks as if b1 were forgotten when the inside was computed anew.
+# - x_i @ w1 + b1
+# + x_i @ w1
+
+# It looks as if the gradient of W1 were made with the x of the first chunk every time. Take the
+# chunk's own.
+# - x_i.T @ g_a
+# + x[: len(x_i)].T @ g_a
+
+# It looks as if only the first chunk counted in the gradients of the weights.
+# - return g_w1, g_b1, g_w2, jnp
+# + g_w1, g_b1, g_w2, _ = gradients_in_chunks(w1, b1, w2, x[:chunk_len], g[:chunk_len], chunk_len) if len(x) > chunk_len else (g_w1, g_b1, g_w2, x)
+# +     return g_w1, g_b1, g_w2, jnp
+
+# It looks as if the gradient of W1 were made with g in the place of x. It is xᵀ g_a.
+# - x_i.T @ g_a
+# + g_i.T @ g_a
+
+# It looks as if the gradient of W2 were made with g_a. It is ReLU(a)ᵀ g, with the g that came in.
+# - jax.nn.relu(a).T @ g_i
+# + jax.nn.relu(a).T @ (g_a @ w2)
+
+# It looks as if the gradient of b1 were a mean over the positions. It is a sum.
+# - g_b1 += g_a.sum(axis=0)
+# + g_b1 += g_a.mean(axis=0)
+
+# It looks as if the gradient of b1 were the sum of a. It is the sum of g_a.
+# - g_b1 += g_a.sum(axis=0)
+# + g_b1 += a.sum(axis=0)
+
+# It looks as if the gradient of b1 were the sum of the slopes. It is the sum of g_a.
+# - g_b1 += g_a.sum(axis=0)
+# + g_b1 += (a > 0).sum(axis=0)
+
+# The gradients of the weights are right. It looks as if the gradient of x had no slope of the ReLU
+# in it: it is g_a W1ᵀ.
+# - g_x.append(g_a @ w1.T)
+# + g_x.append(g_i @ w2.T @ w1.T)
+
+# It looks as if the gradient of x were made from a. It is g_a W1ᵀ.
+# - g_x.append(g_a @ w1.T)
+# + g_x.append(a @ w1.T)
+
+# The gradients of the weights are right, but it looks as if those of x stood in the wrong order.
+# - jnp.concatenate(g_x)
+# + jnp.concatenate(g_x[::-1])
+
+# It looks as if the gradients of the weights were divided by the number of positions. They are
+# sums; a mean would have been in the loss.
+# - return g_w1, g_b1, g_w2, jnp
+# + return g_w1 / len(x), g_b1 / len(x), g_w2 / len(x), jnp
+
+# It looks as if the signs were turned round: the gradient is 0 where the inside is *not* positive.
+# - a > 0
+# + a < 0
+
+# It looks as if the slope of the ReLU were 1 at 0, too. It is 1 where the inside is positive, 0
+# elsewhere.
+# - a > 0
+# + a >= 0
+
+# It looks as if the slope of the ReLU were taken where the inside is larger than 1. It is 1 from 0
+# on.
+# - a > 0
+# + a > 1
+
+# It looks as if the gradient of W2 had the slope of the ReLU in it and not its value.
+# - jax.nn.relu(a).T
+# + (a > 0).astype(a.dtype).T
+
+# It looks as if the g of the first chunk were used every time. Cut x and g in the same place.
+# - g[start : start + chunk_len]
+# + g[: len(x[start : start + chunk_len])]
+
+# It looks as if the gradient of x were multiplied by the ReLU's value instead of masked by its
+# slope.
+# - jnp.where(a > 0, g_i @ w2.T, 0)
+# + g_i @ w2.T * jax.nn.relu(a)
+
+# It looks as if b1 were taken off instead of added when the inside was computed anew.
+# - x_i @ w1 + b1
+# + x_i @ w1 - b1
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -174,17 +322,11 @@ def gradients_in_chunks(w1, b1, w2, x, g, chunk_len):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: order</summary>
 #
-#     g_w1, g_b1, g_w2 = zeros
-#     for each chunk x_i of x, and the same rows g_i of g:
-#         a    = x_i w1 + b1
-#         g_a  = g_i times w2 transposed, where a > 0; 0 elsewhere
-#         g_w1 = g_w1 + x_i transposed times g_a
-#         g_b1 = g_b1 + sum of g_a over its rows
-#         g_w2 = g_w2 + ReLU(a) transposed times g_i
-#         append g_a times w1 transposed
-#     return g_w1, g_b1, g_w2, what was appended, one below the other
+# Go down the table for one chunk: which of its rows need $g_a$? Compute that first. Then the four
+# results are one line each, three with `+=` and one with `append`. And what has to be computed
+# before $g_a$, since nobody has kept it?
 #
 # </details>
 
@@ -253,6 +395,107 @@ def loss_in_chunks(w, x, targets, chunk_len):
     return total / len(x)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if you took the mean of the chunks' means. That is the mean over positions only if
+# all chunks are equally long. Add up first, and divide by the length at the end.
+# - (jax.nn.logsumexp(scores, axis=1) - chosen).sum()
+# + (jax.nn.logsumexp(scores, axis=1) - chosen).mean() * len(x) / -(-len(x) // chunk_len)
+
+# It looks as if the chunks' means were added up. Add up the losses of all positions, and divide
+# by the length at the end.
+# - (jax.nn.logsumexp(scores, axis=1) - chosen).sum()
+# + (jax.nn.logsumexp(scores, axis=1) - chosen).mean()
+# - total / len(x)
+# + total
+
+# It looks as if the sum were divided by the number of chunks. Divide by the number of positions.
+# - total / len(x)
+# + total / -(-len(x) // chunk_len)
+
+# It looks as if the losses were added up and never divided by the length.
+# - total / len(x)
+# + total
+
+# It looks as if the targets were not cut: every chunk had the first ones. Cut x and targets in
+# the same place.
+# - targets[start : start + chunk_len]
+# + targets[: len(scores)]
+
+# It looks as if the sign were wrong: the loss is −log p, which is never negative.
+# - total / len(x)
+# + -total / len(x)
+
+# It looks as if the loss were in bits. Here it is in nats, with the natural logarithm.
+# - total / len(x)
+# + total / len(x) / jnp.log(2)
+
+# It looks as if log Σ exp(z) were computed as it stands. Scores in the thousands make exp
+# infinite. jax.nn.logsumexp takes the largest off first.
+# - jax.nn.logsumexp(scores, axis=1)
+# + jnp.log(jnp.exp(scores).sum(1))
+
+# It looks as if the denominator were missing: −log p is log Σ exp(z) minus the target's score.
+# - jax.nn.logsumexp(scores, axis=1) - chosen
+# + -chosen
+
+# It looks as if only the last chunk counted. Does the loop write over the total? Add up.
+# - total += (
+# + total = (
+
+# It looks as if only the first chunk counted.
+# - for start in range(0, len(x), chunk_len):
+# + for start in [0]:
+
+# It looks as if the sum were divided by chunk_len. Divide by the number of positions.
+# - total / len(x)
+# + total / chunk_len
+
+# It looks as if the sum were divided by the size of the vocabulary. Divide by the number of
+# positions.
+# - total / len(x)
+# + total / w.shape[1]
+
+# It looks as if the loss were averaged over the vocabulary: all scores were taken off, and not the
+# target's alone.
+# - - chosen).sum()
+# + - scores.mean(1)).sum()
+
+# It looks as if the largest score stood in the place of log Σ exp(z).
+# - jax.nn.logsumexp(scores, axis=1)
+# + scores.max(axis=1)
+
+# It looks as if the loss of the best token were taken, and not that of the target.
+# - jnp.take_along_axis(scores, t[:, None], axis=1)[:, 0]
+# + scores.max(axis=1)
+
+# It looks as if the sum over the scores ran over the positions of the chunk. It runs over the
+# vocabulary.
+# - jax.nn.logsumexp(scores, axis=1) - chosen
+# + jax.nn.logsumexp(scores, axis=0).sum() / len(scores) - chosen
+
+# It looks as if the probability were averaged, and not minus its logarithm.
+# - (jax.nn.logsumexp(scores, axis=1) - chosen).sum()
+# + jnp.exp(chosen - jax.nn.logsumexp(scores, axis=1)).sum()
+
+# It looks as if the logarithm were taken of the mean probability. Take it of each, then the mean.
+# - return total / len(x)
+# + return -jnp.log(total / len(x))
+# - (jax.nn.logsumexp(scores, axis=1) - chosen).sum()
+# + jnp.exp(chosen - jax.nn.logsumexp(scores, axis=1)).sum()
+
+# It looks as if the chosen score were that of token 0. It is that of the target.
+# - t[:, None], axis
+# + 0 * t[:, None], axis
+
+# It looks as if position i had the target of i + 1. They are in step here: targets[i] came at
+# position i.
+# - targets[start : start + chunk_len]
+# + jnp.roll(targets, -1)[start : start + chunk_len]
+
+# It looks as if position i had the target of i - 1. They are in step here: targets[i] came at
+# position i.
+# - targets[start : start + chunk_len]
+# + jnp.roll(targets, 1)[start : start + chunk_len]
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -275,13 +518,10 @@ def loss_in_chunks(w, x, targets, chunk_len):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: the loop</summary>
 #
-#     total = 0
-#     for each chunk x_i of x, and the same entries t of targets:
-#         scores = x_i times w
-#         total  = total + sum of (logsumexp of each row - the row's entry t)
-#     return total / length
+# A turn needs the scores of a chunk, the targets of *the same* positions, and adds one number to
+# the total. Nothing is divided within the loop.
 #
 # </details>
 
@@ -300,3 +540,57 @@ check.loss_in_chunks(loss_in_chunks)
 # `efftx.memory.map_chunks` uses `lax.map`, a loop of the program itself, in which one chunk must be
 # done before the next begins. And it leaves your Part 2 to autodiff: `jax.checkpoint` around a
 # chunk says that its inside is to be computed anew.
+
+# %% [markdown]
+# ## Part 4: Break it · ★☆☆ · 10 minutes
+#
+# Half the chunk is half the memory. So why not chunks of one position? Here is a feed-forward
+# layer of 16,384 positions, `d_model` 64 and `d_ff` 1,024, in float32. Its gradient is computed
+# with `efftx.memory.map_chunks`, in chunks of 16,384, 8,192, 4,096 … positions. For each the
+# compiler says how many bytes it needs beyond inputs and results.
+#
+# **Predict before you run the next cells:** the longest of these chunks at which half of it saves
+# next to nothing (less than a tenth). From there on downwards shorter chunks are in vain. You are
+# right if you are off by a factor of 2 at most.
+#
+# <details><summary>Hint 1: what a chunk cannot cut</summary>
+#
+# Some arrays of the layer have no `d_ff` columns. Which are they, and how many numbers has one?
+#
+# </details>
+#
+# <details><summary>Hint 2: when are two things equal?</summary>
+#
+# The inside of a chunk has `chunk_len` × 1,024 numbers; and how often is it there, on the way back?
+# When is that as much as an array of 16,384 × 64?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # positions
+
+# %% tags=["solution-only"]
+# An array of all positions has 16,384 · 64 numbers, however long a chunk is. The inside of a chunk
+# has chunk_len · 1,024, and on the way back it is there twice: itself, and its gradient.
+my_guess = 16384 * 64 // (2 * 1024)
+
+# %% tags=["check"]
+from efftx.check import chunking_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.shortest_chunk.predicted(my_guess)
+mib = {m: experiment.working_bytes(m) / 2**20 for m in experiment.CHUNK_LENS}
+show(
+    draw_experiment({"gradient": mib}, "chunk_len", "MiB", predicted=predicted),
+    "Working memory of the layer's gradient against the length of its chunks, both axes "
+    "logarithmic. Long chunks: half the chunk, half the memory. Short ones: a floor of 8 MiB.",
+)
+
+# %% tags=["check"]
+check.shortest_chunk(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What the floor is made of.** Two arrays of 16,384 × 64 numbers, 4 MiB each: the layer's result,
+# which the loss looks at, and its gradient. To get below the floor one must not have the whole
+# result either: that is what Part 3 does with the scores, and a reversible layer with its streams.

@@ -9,7 +9,8 @@
 # * write the rows of a matrix in eight bits, each with a scale of its own;
 # * bring back numbers that were quantized block by block;
 # * round so that small steps are not lost;
-# * say how many tokens a batch needs for swapping to cost nothing.
+# * say how many tokens a batch needs for swapping to cost nothing;
+# * predict when eight bits are too few.
 #
 # **How it works.** Each part has a statement, a function to finish, hints to open one at a time,
 # and a check. The check tries your function on random inputs. If something is off it says what it
@@ -51,7 +52,8 @@ from efftx.check import swapping_and_quantization as check
 #
 # </details>
 #
-# A row may consist of zeros. Its codes are zeros.
+# A row may consist of zeros. Its codes are zeros, and nothing divides 0 by 0 on the way: what int8
+# nan becomes is not the same on every processor.
 
 
 # %%
@@ -68,6 +70,117 @@ def quantize_rows(x):
     return codes, absmax
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if absmax were taken over the wrong axis: one for each column. Each row must have
+# its own, so the maximum runs along axis 1.
+# - jnp.abs(x).max(axis=1)
+# + jnp.abs(x).max(axis=0)
+# - absmax)[:, None]
+# + absmax)[None, :]
+
+# It looks as if all rows shared the absmax of the whole matrix. Each row must have its own.
+# - jnp.abs(x).max(axis=1)
+# + jnp.full(len(x), jnp.abs(x).max())
+
+# It looks as if absmax were the largest number and not the largest magnitude. A row of negative
+# numbers has one too: take the absolute value first.
+# - jnp.abs(x).max(axis=1)
+# + x.max(axis=1)
+
+# It looks as if the codes were truncated: a conversion to int8 cuts the fraction off, towards
+# zero. Round to the nearest whole number before you convert.
+# - jnp.round(127 * x / scale).astype(jnp.int8)
+# + (127 * x / scale).astype(jnp.int8)
+
+# It looks as if the codes were always rounded down. Round to the nearest.
+# - jnp.round(
+# + jnp.floor(
+
+# It looks as if 128 stood where 127 should. An int8 ends at 127, so the largest number of a row
+# is cut to it, and all others do not fit to it.
+# - jnp.round(127 *
+# + jnp.round(128 *
+
+# It looks as if 128 stood where 127 should: the largest number of a row gets the code 128, which
+# an int8 does not have, and comes out as -128.
+# - jnp.round(127 * x / scale).astype(jnp.int8)
+# + np.round(128 * np.asarray(x / scale)).astype(np.int64).astype(np.int8)
+
+# It looks as if the codes went up to 255. An int8 ends at 127; what is larger is cut to it.
+# - jnp.round(127 *
+# + jnp.round(255 *
+
+# The codes are right, but it looks as if `absmax` were already divided by 127. Return the largest
+# magnitude itself: it then comes back without any rounding.
+# - return codes, absmax
+# + return codes, absmax / 127
+
+# It looks as if the numbers were not divided by their absmax: the codes must fill the range from
+# -127 to 127.
+# - 127 * x / scale
+# + 127 * x
+
+# It looks as if absmax were a mean magnitude. The largest must fit into 127 codes.
+# - jnp.abs(x).max(axis=1)
+# + jnp.abs(x).mean(axis=1)
+
+# It looks as if absmax were the root of the mean square. The largest must fit into 127 codes.
+# - jnp.abs(x).max(axis=1)
+# + jnp.sqrt((x**2).mean(axis=1))
+
+# It looks as if the range from the smallest to the largest number were cut into codes. Here the
+# largest magnitude is 127, and 0 stays 0.
+# - jnp.abs(x).max(axis=1)
+# + x.max(axis=1) - x.min(axis=1)
+
+# It looks as if absmax were the magnitude of the smallest number. First all magnitudes, then the
+# largest.
+# - jnp.abs(x).max(axis=1)
+# + jnp.abs(x.min(axis=1))
+
+# It looks as if the codes were those of the magnitudes: the signs are lost.
+# - 127 * x / scale
+# + 127 * jnp.abs(x) / scale
+
+# It looks as if the codes were always rounded up. Round to the nearest.
+# - jnp.round(
+# + jnp.ceil(
+
+# It looks as if the codes were rounded away from 0. Round to the nearest.
+# - jnp.round(127 * x / scale)
+# + (jnp.sign(x) * jnp.ceil(127 * jnp.abs(x) / scale))
+
+# It looks as if x / absmax were rounded before it was multiplied by 127: nothing between is left.
+# - jnp.round(127 * x / scale)
+# + (127 * jnp.round(x / scale))
+
+# It looks as if the codes ended at 126, or at 63: the largest magnitude of a row has the code
+# ±127.
+# - jnp.round(127 *
+# + jnp.round(126 *
+# or
+# - jnp.round(127 *
+# + jnp.round(63 *
+# or
+# - jnp.round(127 *
+# + jnp.round(7 *
+
+# The codes are right, but it looks as if `absmax` of a row of zeros were 1. It is 0; only the
+# division needs another number.
+# - return codes, absmax
+# + return codes, scale[:, 0]
+
+# The codes are right, but it looks as if `absmax` were the scale turned round, 127 / absmax or 1 /
+# absmax.
+# - return codes, absmax
+# + return codes, 127 / scale[:, 0]
+# or
+# - return codes, absmax
+# + return codes, 1 / scale[:, 0]
+
+# It looks as if half a code had been added before rounding to the nearest.
+# - jnp.round(127 * x / scale)
+# + jnp.round(127 * x / scale + 0.5)
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -90,12 +203,11 @@ def quantize_rows(x):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: round, then convert</summary>
 #
-#     absmax = largest |x| of each row
-#     scale  = absmax, or 1 where it is 0
-#     codes  = round(127 · x / scale of the row), as int8
-#     return codes, absmax
+# `jnp.round` gives floats that are whole; `.astype(jnp.int8)` makes codes of them. In the other
+# order there is nothing left to round. Which of the two arrays that you return knows nothing of
+# the 127?
 #
 # </details>
 
@@ -157,6 +269,95 @@ def dequantize_blocks(codes, absmax, block_len):
     return codes / 127 * absmax_of_each
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the codes were not rescaled: they were divided by 127, but not multiplied by the
+# absmax of their block.
+# - codes / 127 * absmax_of_each
+# + codes / 127
+
+# It looks as if the division by 127 were missing: code 127 stands for absmax, not for 127 times
+# absmax.
+# - codes / 127 * absmax_of_each
+# + codes * absmax_of_each
+
+# It looks as if the codes were divided by 128. The largest code is 127, so that it comes back as
+# absmax itself.
+# - codes / 127 * absmax_of_each
+# + codes / 128 * absmax_of_each
+
+# It looks as if the absmax were dealt out like cards, one number to each block in turn. A block
+# is block_len numbers in a row: jnp.repeat, not jnp.tile.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + jnp.tile(absmax, block_len)[: len(codes)]
+
+# It looks as if every block used the absmax of the first.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + absmax[0]
+
+# It looks as if every block used the largest absmax of all. Each has its own.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + absmax.max()
+
+# It looks as if the codes were divided by absmax. To quantize, we divided by it; to come back,
+# multiply.
+# - codes / 127 * absmax_of_each
+# + codes / 127 / absmax_of_each
+
+# It looks as if every number used the absmax of the next block, or of the one before.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + jnp.repeat(jnp.roll(absmax, 1), block_len)[: len(codes)]
+# or
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + jnp.repeat(jnp.roll(absmax, -1), block_len)[: len(codes)]
+
+# It looks as if every block used the absmax of the last.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + absmax[-1]
+
+# It looks as if every block used the mean of all absmax. Each has its own.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + absmax.mean()
+
+# It looks as if the codes were divided by 255. The largest code is 127.
+# - codes / 127 * absmax_of_each
+# + codes / 255 * absmax_of_each
+
+# It looks as if the codes were divided by 256. The largest code is 127.
+# - codes / 127 * absmax_of_each
+# + codes / 256 * absmax_of_each
+
+# It looks as if absmax were divided by the code, or the code by 127 twice.
+# - codes / 127 * absmax_of_each
+# + codes / 127 / 127 * absmax_of_each
+
+# It looks as if whole numbers were divided with a remainder: a code below 127 became 0 or -1.
+# - codes / 127 * absmax_of_each
+# + codes // 127 * absmax_of_each
+
+# It looks as if the product were rounded. The numbers that come back are no whole numbers.
+# - codes / 127 * absmax_of_each
+# + jnp.round(codes / 127 * absmax_of_each)
+
+# It looks as if the codes were multiplied with 127.
+# - codes / 127 * absmax_of_each
+# + codes * 127 * absmax_of_each
+
+# It looks as if the blocks were counted from the end: the short one comes last.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + jnp.repeat(absmax, block_len)[-len(codes):]
+
+# It looks as if the blocks' absmax were taken in reverse order.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + jnp.repeat(absmax[::-1], block_len)[: len(codes)]
+
+# It looks as if the signs were lost.
+# - codes / 127 * absmax_of_each
+# + abs(codes / 127) * absmax_of_each
+
+# It looks as if there were as many blocks as a block is long: number i lies in block i //
+# block_len.
+# - jnp.repeat(absmax, block_len)[: len(codes)]
+# + absmax[jnp.minimum(jnp.arange(len(codes)) // len(absmax), len(absmax) - 1)]
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -178,10 +379,10 @@ def dequantize_blocks(codes, absmax, block_len):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: two factors</summary>
 #
-#     for each i in 0 … n - 1:
-#         numbers[i] = codes[i] / 127 · absmax[i // block_len]
+# A code of 127 stands for absmax itself and a code of 0 for 0. What does the code −64 stand for,
+# in a block with absmax 2? Do for all numbers at once what you have just done for one.
 #
 # </details>
 
@@ -242,6 +443,110 @@ def round_by_coin(x, u):
     return below + (u < x - below)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if up and down were exchanged, and whole numbers went up too. Up where u is less
+# than the fraction.
+# - u < x
+# + u > x
+
+# It looks as if up and down were exchanged: a number just above a whole one must rarely go up. Up
+# where u is less than the fraction.
+# - below + (u < x - below)
+# + below + ((u > x - below) & (x > below))
+
+# It looks as if a number went up where u *equals* its fraction. Less is asked for: a draw may be 0,
+# and a whole number, whose fraction is 0, must stay.
+# - u < x
+# + u <= x
+
+# It looks as if every number went to the nearest whole one, whatever u says. That is biased: 0.1
+# becomes 0 every time, and its tenth is lost.
+# - below + (u < x - below)
+# + jnp.round(x)
+
+# It looks as if every number were rounded down, whatever u says. On average half a step is lost.
+# - below + (u < x - below)
+# + below
+
+# It looks as if u were added and the sum rounded to the nearest. On average that is half a step
+# too much: u has the mean 1/2, so you would have to subtract it, or round down.
+# - below + (u < x - below)
+# + jnp.round(x + u)
+
+# It is unbiased, and yet not what is asked: floor(x + u) goes up where u is *large*, at least 1
+# minus the fraction. So that all answers agree, go up where u is less than the fraction.
+# - below + (u < x - below)
+# + jnp.floor(x + u)
+
+# It looks as if negative numbers were cut towards zero: of -3.7, what is below is -4, and the
+# fraction is 0.3. Use floor, not a conversion to int.
+# - jnp.floor(x)
+# + jnp.trunc(x)
+
+# It looks as if the coin were always fair: half of the numbers go up, whatever their fraction.
+# 0.1 must go up once in ten times.
+# - below + (u < x - below)
+# + below + ((u < 0.5) & (x > below))
+
+# It looks as if one coin decided for all numbers. Each has its own: u[i] for x[i].
+# - (u < x
+# + (u[0] < x
+
+# It looks as if noise were added, but nothing rounded: the result must be whole numbers.
+# - below + (u < x - below)
+# + x + u - 0.5
+
+# It looks as if every number were rounded up, whatever u says.
+# - below + (u < x - below)
+# + jnp.ceil(x)
+
+# It looks as if u were compared with x itself, and not with its fraction.
+# - u < x - below
+# + u < x
+
+# It looks as if u were compared with the magnitude's fraction. Below -3.7 lies -4, and the
+# fraction is 0.3.
+# - u < x - below
+# + u < jnp.abs(x) % 1
+
+# It looks as if numbers that go up went to 1, or those that go down to 0: what is below was not
+# added.
+# - return below + (u
+# + return 0.0 + (u
+
+# It looks as if what goes up went up by 2: the next whole number is below + 1.
+# - below + (u < x - below)
+# + below + 2 * (u < x - below)
+
+# It looks as if those that go up kept their fraction: x + 1 is not whole.
+# - below + (u < x - below)
+# + jnp.where(u < x - below, x + 1, below)
+
+# It looks as if the same were done twice: once rounded to the nearest, and then by the coin.
+# - jnp.floor(x)
+# + jnp.round(x)
+
+# It looks as if u were taken off and the rest rounded down. Where u is less than the fraction it
+# goes up.
+# - below + (u < x - below)
+# + jnp.floor(x - u)
+
+# It looks as if up and down were turned round for negative numbers: up is towards larger numbers.
+# - below + (u < x - below)
+# + jnp.sign(x) * (jnp.floor(jnp.abs(x)) + (u < jnp.abs(x) % 1))
+
+# It looks as if the fraction were taken from the number above: it is the distance from what is
+# below.
+# - u < x - below
+# + u < jnp.ceil(x) - x
+
+# It looks as if 1 were taken off where it should be added.
+# - below + (u < x - below)
+# + below - (u < x - below)
+
+# It looks as if the fraction were returned, or added, and not rounded.
+# - below + (u < x - below)
+# + x - below
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -257,11 +562,10 @@ def round_by_coin(x, u):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: what is added</summary>
 #
-#     below    = floor(x)
-#     fraction = x - below
-#     return below + 1 where u < fraction, else below
+# The result is what is below, and something that is either 0 or 1. Which comparison is True in the
+# first row of the table and False in the other three?
 #
 # </details>
 
@@ -322,6 +626,93 @@ def tokens_to_hide(flops, bandwidth, n_bytes):
     return seconds_to_fetch / seconds_for_a_token
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if a parameter did one operation for each token. It does two, a multiplication and
+# an addition.
+# - 2 / flops
+# + 1 / flops
+
+# It looks as if the backward pass were counted too, with six operations. Asked is the forward
+# pass alone: two.
+# - 2 / flops
+# + 6 / flops
+
+# It looks as if the ratio were upside down: a faster processor needs *more* tokens to be busy
+# while it waits.
+# - seconds_to_fetch / seconds_for_a_token
+# + seconds_for_a_token / seconds_to_fetch
+
+# It looks as if the bytes of a parameter played no part. In half the bytes it travels in half the
+# time.
+# - n_bytes / bandwidth
+# + 1 / bandwidth
+
+# It looks as if n_bytes stood on the wrong side: larger parameters take longer to arrive, so more
+# tokens are needed.
+# - n_bytes / bandwidth
+# + 1 / n_bytes / bandwidth
+
+# It looks as if the transfer were multiplied by the bandwidth. Seconds are bytes divided by bytes
+# per second.
+# - n_bytes / bandwidth
+# + n_bytes * bandwidth
+
+# It looks as if bytes were turned into bits. The bandwidth is in bytes per second too.
+# - n_bytes / bandwidth
+# + 8 * n_bytes / bandwidth
+
+# It looks as if a parameter did four operations for each token. It does two.
+# - 2 / flops
+# + 4 / flops
+
+# It looks as if a parameter did three operations for each token. It does two.
+# - 2 / flops
+# + 3 / flops
+
+# It looks as if the two factors 2 met, and the one in the denominator went up: more operations for
+# each token mean fewer tokens.
+# - 2 / flops
+# + 0.5 / flops
+
+# It looks as if flops and bandwidth were exchanged.
+# - n_bytes / bandwidth
+# + n_bytes / flops
+# - 2 / flops
+# + 2 / bandwidth
+
+# It looks as if both times were added. Their quotient is a number of tokens.
+# - seconds_to_fetch / seconds_for_a_token
+# + seconds_to_fetch + seconds_for_a_token
+
+# It looks as if the two times were multiplied with each other. Divide one by the other.
+# - seconds_to_fetch / seconds_for_a_token
+# + seconds_to_fetch * seconds_for_a_token
+
+# It looks as if the time for one token were taken off. Asked is how many of them fit.
+# - seconds_to_fetch / seconds_for_a_token
+# + seconds_to_fetch / seconds_for_a_token - 1
+
+# It looks as if units were converted. Both flops and bandwidth are in 10⁹, and these cancel.
+# - seconds_to_fetch / seconds_for_a_token
+# + 1e9 * seconds_to_fetch / seconds_for_a_token
+# or
+# - seconds_to_fetch / seconds_for_a_token
+# + seconds_to_fetch / seconds_for_a_token / 1e9
+
+# It looks as if the time to fetch alone were returned, in seconds. How many tokens fit into it?
+# - return seconds_to_fetch / seconds_for_a_token
+# + return seconds_to_fetch
+
+# It looks as if the tokens were rounded. They need not be whole: the times are to be equal.
+# - return seconds_to_fetch / seconds_for_a_token
+# + return jnp.ceil(seconds_to_fetch / seconds_for_a_token)
+# or
+# - return seconds_to_fetch / seconds_for_a_token
+# + return jnp.floor(seconds_to_fetch / seconds_for_a_token)
+
+# It looks as if the parameters' bytes were squared.
+# - n_bytes / bandwidth
+# + n_bytes**2 / bandwidth
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -337,10 +728,10 @@ def tokens_to_hide(flops, bandwidth, n_bytes):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: solve for T</summary>
 #
-#     T · 2 / flops = n_bytes / bandwidth
-#     solve for T
+# Let $T$ tokens go through. Then using the parameter takes $T$ times as long as for one token, and
+# that is to equal the time to fetch it.
 #
 # </details>
 
@@ -377,3 +768,51 @@ def there_and_back(x):
 
 # %% tags=["check"]
 check.there_and_back(there_and_back)
+
+# %% [markdown]
+# ## Part 5: Break it · ★☆☆ · 10 minutes
+#
+# One number can spoil a row. Take 4,096 numbers from a normal distribution with standard deviation
+# 1, and let one of them grow: 4, 8, 16, … That number is the absmax, so it sets the size of every
+# other number's code. Sooner or later the others are so small beside it that their code is 0.
+#
+# **Predict before you run the next cells:** how large is that one number when *half* of all come
+# back as 0? You are right if you are off by a factor of 1.5 at most. Half of all normal numbers lie
+# between -0.67 and 0.67.
+#
+# <details><summary>Hint 1: which numbers become 0?</summary>
+#
+# Those that are nearer to code 0 than to code 1. How large a number does code 1 stand for?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # standard deviations
+
+# %% tags=["solution-only"]
+# Code 1 stands for absmax / 127. Whatever is below half of that becomes 0, and half of all numbers
+# are below 0.67: absmax / 254 = 0.67.
+my_guess = 0.67 * 254
+
+# %% tags=["check"]
+from efftx.check import swapping_and_quantization_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.one_outlier.predicted(my_guess)
+lost = {
+    way: {size: experiment.lost(way, size) for size in experiment.SIZES} for way in experiment.WAYS
+}
+show(
+    draw_experiment(lost, "one number", "share", predicted=predicted, limit=("half", 0.5), log="x"),
+    "The share of 4,096 normal numbers that come back as 0, against the size of one that grows, on "
+    "a logarithmic axis. With one absmax it rises from 1% at size 4 to 37% at 128, 68% at 256, and "
+    "nearly all. In blocks of 64 it stays near 2%: only one block is lost.",
+)
+
+# %% tags=["check"]
+check.one_outlier(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What it means.** Trained networks do have such numbers, a few features a hundred times as large
+# as all others. Blocks keep the damage among neighbours: 63 of 4,096 pay for the one.

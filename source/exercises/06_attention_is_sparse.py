@@ -10,7 +10,8 @@
 # * measure how sparse a head is;
 # * add keys to a softmax one block at a time, without an overflow;
 # * count the scores that a causal loop over blocks computes;
-# * write that loop, so that it skips what it need not compute.
+# * write that loop, so that it skips what it need not compute;
+# * say what is sparse about attention, and what is not.
 #
 # **How it works.** Each part has a statement, a function to finish, hints to open one at a time,
 # and a check. The check tries your function on random inputs. If something is off it says what it
@@ -62,6 +63,99 @@ def top_mass(weights, k):
     return jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the first k keys were taken, not the k largest. Sort each row first.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + weights[:, :k].sum(axis=-1)
+
+# It looks as if the k smallest weights were added up: `jnp.sort` puts those first.
+# - [:, -k:]
+# + [:, :k]
+
+# It looks as if the columns were sorted. A query's weights are a row: sort along the last axis.
+# - weights, axis=-1
+# + weights, axis=0
+
+# It looks as if the largest k of each column were added up. A query's weights are a row, and its
+# share is one number for each row.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + jnp.sort(weights, axis=0)[-k:].sum(axis=0)
+
+# It looks as if the result were the k-th largest weight alone. Add up all k.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + jnp.sort(weights, axis=-1)[:, -k]
+
+# It looks as if k + 1 weights were added up. Counting from 0, entry k is one too many.
+# - [:, -k:]
+# + [:, -k - 1:]
+
+# It looks as if k - 1 weights were added up: one is missing.
+# - [:, -k:]
+# + [:, len(weights) - k + 1:]
+
+# It looks as if the mean of the k largest weights were taken. The share is their sum.
+# - [:, -k:].sum
+# + [:, -k:].mean
+
+# It looks as if all weights were taken that reach the k-th largest. In row {0} several are equal
+# to it, and then these are more than k.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + (weights * (weights >= jnp.sort(weights)[:, -k, None])).sum(axis=-1)
+
+# It looks as if the k most recent keys were taken. The largest may be anywhere: see query {0}.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + (weights * (1 - jnp.tri(len(weights), k=-k))).sum(axis=-1)
+
+# It looks as if the largest weight alone were returned, whatever k.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + weights.max(axis=-1)
+
+# It looks as if everything were added up, whatever k: a row adds up to 1.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + weights.sum(axis=-1)
+
+# It looks as if the weights were counted that are above some bound, or the places, and not added
+# up.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + (weights > 0).sum(axis=-1) / len(weights)
+
+# It looks as if the smallest of the k largest were taken k times. Add up all k.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + k * jnp.sort(weights, axis=-1)[:, -k]
+
+# It looks as if the largest were taken k times. Add up the k largest.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + k * weights.max(axis=-1)
+
+# It looks as if what is *not* among the top k were added up.
+# - [:, -k:].sum(axis=-1)
+# + [:, :-k].sum(axis=-1)
+
+# It looks as if the sum were divided by the length. The share is the sum itself.
+# - [:, -k:].sum(axis=-1)
+# + [:, -k:].sum(axis=-1) / len(weights)
+
+# It looks as if equal weights were counted once. Query {0} has several that are equal, and each is
+# a key of its own.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + jnp.array([sum(sorted({round(float(x), 6) for x in row})[-k:]) for row in weights])
+
+# It looks as if the last k keys were taken, not the k largest. Sort each row first.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + weights[:, -k:].sum(axis=-1)
+
+# It looks as if the sorted rows were taken for columns: the k largest stand in the last k columns.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + jnp.sort(weights, axis=-1)[-k:].sum(axis=0)
+
+# It looks as if the places of the k largest were added up, and not their weights: `argsort` gives
+# places.
+# - jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)
+# + jnp.argsort(weights, axis=-1)[:, -k:].sum(axis=-1) * 1.0
+
+# It looks as if the weights had been squared.
+# - jnp.sort(weights, axis=-1)
+# + jnp.sort(weights**2, axis=-1)
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -77,10 +171,10 @@ def top_mass(weights, k):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: after the sort</summary>
 #
-#     ordered = each row of weights, sorted
-#     return the sum of the last k entries of each row
+# Sort the map of the example on paper. Where in the sorted array do the numbers stand that are to
+# be added up, for `k = 2`? Which slice of the columns is that, and along which axis do you add?
 #
 # </details>
 
@@ -148,6 +242,132 @@ def add_keys(maximum, total, weighted, scores, v):
     return new_maximum, shrink * total + p.sum(axis=-1), shrink[:, None] * weighted + p @ v
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the old sums were added as they are. They are relative to the old maximum:
+# multiply both by exp(old maximum - new maximum).
+# - jnp.exp(maximum - new_maximum)
+# + jnp.ones_like(maximum)
+
+# `total` is right, but it looks as if the old `weighted` were added as it is. Both sums shrink by
+# the same factor.
+# - shrink[:, None] * weighted
+# + weighted
+
+# It looks as if the old `total` were added as it is. It is relative to the old maximum, just like
+# `weighted`.
+# - shrink * total
+# + total
+
+# It looks as if the old sums were multiplied by exp(new maximum - old maximum). The sign is the
+# other way round: old terms shrink.
+# - jnp.exp(maximum - new_maximum)
+# + jnp.exp(new_maximum - maximum)
+
+# It looks as if `maximum` were that of the new scores alone. It is the largest of all scores so
+# far: see row {0}.
+# - jnp.maximum(maximum, scores.max(axis=-1))
+# + scores.max(axis=-1)
+
+# It looks as if the old maximum stayed. Where a new score is larger, it has to grow: see row {0}.
+# - jnp.maximum(maximum, scores.max(axis=-1))
+# + maximum
+
+# It looks as if all rows shared one maximum. Each query has its own: take it along the row.
+# - jnp.maximum(maximum, scores.max(axis=-1))
+# + jnp.maximum(maximum, scores.max())
+
+# `maximum` is right, but it looks as if the new scores were taken relative to their own largest.
+# Take the common maximum off, the one that you return.
+# - jnp.exp(scores - new_maximum[:, None])
+# + jnp.exp(scores - scores.max(axis=-1)[:, None])
+
+# `maximum` is right, but it looks as if the new scores went into exp as they are. Take the new
+# maximum off first, else exp overflows: e^89 is no float32.
+# - jnp.exp(scores - new_maximum[:, None])
+# + jnp.exp(scores)
+
+# It looks as if `maximum` played no part in the sums. They are sums of exp(score - maximum):
+# without it exp overflows, e^89 is no float32.
+# - jnp.exp(scores - new_maximum[:, None])
+# + jnp.exp(scores)
+# - jnp.exp(maximum - new_maximum)
+# + jnp.ones_like(maximum)
+
+# It looks as if the old sums were forgotten: only the new keys are in the result.
+# - shrink * total + p.sum(axis=-1), shrink[:, None] * weighted + p @ v
+# + p.sum(axis=-1), p @ v
+
+# `maximum` and `total` are right, but `weighted` looks as if it were divided already. Divide
+# once, when all keys are in.
+# - shrink * total + p.sum(axis=-1), shrink[:, None] * weighted + p @ v
+# + shrink * total + p.sum(axis=-1), (shrink[:, None] * weighted + p @ v) / (shrink * total + p.sum(-1))[:, None]
+
+# `maximum` is right, but it looks as if the new terms were multiplied by the factor, too. It
+# brings the *old* sums to the new maximum; new terms are relative to it already.
+# - shrink * total + p.sum(axis=-1), shrink[:, None] * weighted + p @ v
+# + shrink * (total + p.sum(axis=-1)), shrink[:, None] * (weighted + p @ v)
+
+# `maximum` is right, but it looks as if the factor were squared, or used twice.
+# - jnp.exp(maximum - new_maximum)
+# + jnp.exp(2 * (maximum - new_maximum))
+
+# `maximum` is right, but it looks as if the factor were a difference and not its exponential.
+# - jnp.exp(maximum - new_maximum)
+# + jnp.where(maximum == -jnp.inf, 0, maximum - new_maximum)
+
+# `total` looks as if the new keys had been counted, and not their exponentials added up.
+# - p.sum(axis=-1), shrink[:, None]
+# + p.shape[1], shrink[:, None]
+
+# `total` looks as if it were the mean of the new exponentials, and not their sum.
+# - p.sum(axis=-1), shrink[:, None]
+# + p.mean(axis=-1), shrink[:, None]
+
+# `total` looks as if the largest of the new exponentials stood for all of them. Add them up.
+# - p.sum(axis=-1), shrink[:, None]
+# + p.max(axis=-1), shrink[:, None]
+
+# `total` is right, but `weighted` looks as if the new values were added without their weights.
+# - p @ v
+# + jnp.ones_like(p) @ v
+
+# `total` is right, but `weighted` looks as if the new keys were not in it.
+# - shrink[:, None] * weighted + p @ v
+# + shrink[:, None] * weighted
+
+# `total` looks as if the new keys were not in it.
+# - shrink * total + p.sum(axis=-1),
+# + shrink * total,
+
+# `total` is right, but `weighted` looks as if the old values were not in it.
+# - shrink[:, None] * weighted + p @ v
+# + p @ v
+
+# `total` looks as if the old keys were not in it.
+# - shrink * total + p.sum(axis=-1),
+# + p.sum(axis=-1),
+
+# `maximum` looks as if it were a sum of the old maximum and the new. It is the larger of the two.
+# - jnp.maximum(maximum, scores.max(axis=-1))
+# + jnp.where(maximum == -jnp.inf, scores.max(axis=-1), maximum + scores.max(axis=-1))
+
+# `maximum` looks as if it were the smaller of the old maximum and the new.
+# - jnp.maximum(maximum, scores.max(axis=-1))
+# + jnp.where(maximum == -jnp.inf, scores.max(axis=-1), jnp.minimum(maximum, scores.max(axis=-1)))
+
+# `maximum` looks as if magnitudes were compared. It is the largest score, and may be negative.
+# - scores.max(axis=-1))
+# + jnp.where(scores == -jnp.inf, -jnp.inf, abs(scores)).max(axis=-1))
+
+# `maximum` is right, but it looks as if the exponents' sign were turned round: e to the power of
+# score - maximum.
+# - jnp.exp(scores - new_maximum[:, None])
+# + jnp.where(scores == -jnp.inf, 0, jnp.exp(new_maximum[:, None] - scores))
+
+# `maximum` is right, but it looks as if new scores were taken relative to the old maximum, which
+# the return value no longer is.
+# - jnp.exp(scores - new_maximum[:, None])
+# + jnp.exp(scores - jnp.where(maximum == -jnp.inf, new_maximum, maximum)[:, None])
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -170,14 +390,12 @@ def add_keys(maximum, total, weighted, scores, v):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: in which order</summary>
 #
-#     new_maximum = the larger of maximum and the largest score of each row
-#     shrink      = exp(maximum - new_maximum)
-#     p           = exp(scores - new_maximum of the row)
-#     total       = shrink · total    + sum of each row of p
-#     weighted    = shrink · weighted + p times v
-#     return new_maximum, total, weighted
+# First `new_maximum`, from the old maximum and the largest score of each row. Then the factor for
+# the old sums, and the exponentials of the new scores: each is one line, and both are relative to
+# `new_maximum`. Each of the two sums is the old one times the factor, and what the new keys add to
+# it.
 #
 # </details>
 
@@ -239,6 +457,102 @@ def keys_compared(length, block_len):
     return jnp.minimum((block + 1) * block_len, length)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if only the allowed keys were counted, 0 to i. Whole blocks are computed: the
+# query's own block to its end, though part of it is masked. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.arange(length) + 1
+
+# It looks as if every query were compared with all keys. Blocks above the diagonal are skipped.
+# See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.full(length, length)
+
+# It looks as if the query's own block were left out. The block on the diagonal is computed as
+# well. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + block * block_len
+
+# It looks as if blocks were counted. Count keys: a block has block_len of them.
+# - jnp.minimum((block + 1) * block_len, length)
+# + block + 1
+
+# It looks as if the last block were always full. Beyond the end of the sequence there are no
+# keys. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + (block + 1) * block_len
+
+# It looks as if a query in the first place of its block missed that block: rounding i up to a
+# multiple of block_len leaves it where it is. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum(-(-jnp.arange(length) // block_len) * block_len, length)
+
+# It looks as if the allowed keys were rounded down to whole blocks. Blocks are computed as soon
+# as one of their keys is needed: round up. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + (jnp.arange(length) + 1) // block_len * block_len
+
+# It looks as if a query's own block were counted twice.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum((block + 2) * block_len, length)
+
+# It looks as if only the query's own block were counted. The blocks before it are computed as
+# well. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum(block_len, length - block * block_len)
+
+# It looks as if later keys were counted, from the query's block to the end. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + length - block * block_len
+
+# It looks as if the keys before the query were counted, and the query itself left out. See query
+# {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.arange(length)
+
+# It looks as if the masked scores were counted alone: those of the block behind the query. See
+# query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum((block + 1) * block_len, length) - jnp.arange(length) - 1
+
+# It looks as if the count were the same for all queries: the mean, or half of the keys. See query
+# {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.full(length, (length + 1) // 2)
+
+# It looks as if scores of all queries so far were added up. One query's keys are asked for. See
+# query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.cumsum(jnp.minimum((block + 1) * block_len, length))
+
+# It looks as if the remainder were taken, and not the quotient: query i is in block i //
+# block_len.
+# - // block_len
+# + % block_len
+
+# It looks as if the last, shorter block were left out. It is computed like all others. See query
+# {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum((block + 1) * block_len, length // block_len * block_len)
+
+# It looks as if one key were missing, or the last place of a block counted instead of its length.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum((block + 1) * block_len, length) - 1
+
+# It looks as if one key too many were counted.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.minimum((block + 1) * block_len, length) + 1
+
+# It looks as if length and block_len had changed places.
+# - block = jnp.arange(length) // block_len
+# -     return jnp.minimum((block + 1) * block_len, length)
+# + block = jnp.arange(length) // length
+# +     return jnp.minimum((block + 1) * length, block_len)
+
+# It looks as if as many keys were counted as a whole number of blocks holds, the query's own
+# excluded: add its own block. See query {0}.
+# - jnp.minimum((block + 1) * block_len, length)
+# + jnp.maximum(block * block_len, 1)
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -253,10 +567,10 @@ def keys_compared(length, block_len):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: where the next block starts</summary>
 #
-#     block[i]  = i // block_len
-#     n_keys[i] = (block[i] + 1) · block_len, but at most length
+# Block 0 ends where block 1 starts, at `block_len`. Where does block $b$ end? And what if there
+# are fewer keys than that?
 #
 # </details>
 
@@ -292,7 +606,8 @@ print(scores)
 #    key comes later than the query, and call your `add_keys`;
 # 3. divide.
 #
-# Then put the blocks of outputs together. Plain Python loops are fine here.
+# Then put the blocks of outputs together. Plain Python loops are fine here. The check looks for
+# arrays of pairs, of queries and keys: none may be larger than a block, a mask as little as scores.
 #
 # The blocks of keys after the queries' own must be **skipped, not masked**. The check looks: in
 # some of its inputs the last block of `v` is full of nan, like memory that nobody has written to
@@ -330,6 +645,113 @@ def blocked_causal_attention(q, k, v, block_len):
     return jnp.concatenate(outs)
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# All is right but one thing: it looks as if blocks above the diagonal were computed and then
+# masked. Skip them. Here the last block's values are nan, as if nobody had written them yet.
+# Query {0} comes before that block and still met it: 0 times nan is nan.
+# - range(0, start + block_len, block_len)
+# + range(0, length, block_len)
+
+# It looks as if the causal mask were missing altogether: see query {0}.
+# - range(0, start + block_len, block_len)
+# + range(0, length, block_len)
+# - key[None, :] <= query[:, None]
+# + True
+
+# It looks as if the block on the diagonal were not masked. Inside it some keys come later than
+# some queries: see query {0}.
+# - key[None, :] <= query[:, None]
+# + True
+
+# It looks as if the block on the diagonal were skipped. Every query needs at least its own key:
+# see query {0}.
+# - range(0, start + block_len, block_len)
+# + range(0, start, block_len)
+
+# It looks as if a query might not look at itself. With keys of its own it may: see query {0}.
+# - key[None, :] <= query[:, None]
+# + key[None, :] < query[:, None]
+
+# It looks as if places inside the blocks were compared by the mask. Compare positions in the
+# sequence: block number · block_len + place. See query {0}.
+# - key[None, :] <= query[:, None]
+# + key[None, :] - first <= query[:, None] - start
+
+# It looks as if the scores were not divided by √d.
+# -  / jnp.sqrt(d_head)
+
+# It looks as if only the query's own block counted. Keep what `add_keys` returns, and go on with
+# it. See query {0}.
+# - = add_keys(maximum, total
+# + = add_keys(maximum - jnp.inf, 0 * total
+
+# It looks as if the weighted sums were not divided by `total` at the end.
+# - weighted / total[:, None]
+# + weighted
+
+# It looks as if the scores were divided by d. It is its root.
+# - jnp.sqrt(d_head)
+# + d_head
+
+# It looks as if the scores were multiplied by √d. They are divided by it.
+# - / jnp.sqrt(d_head)
+# + * jnp.sqrt(d_head)
+
+# It looks as if the scores were divided by the root of the block's length. It is d_head that
+# counts.
+# - jnp.sqrt(d_head)
+# + jnp.sqrt(block_len)
+
+# It looks as if the mask were on the wrong side: a key may be at most as late as the query.
+# - key[None, :] <= query[:, None]
+# + key[None, :] >= query[:, None]
+
+# It looks as if masked scores were set to 0. exp(0) is 1: set them to -inf.
+# - scores, -jnp.inf)
+# + scores, 0)
+
+# It looks as if the first block of keys were left out. See query {0}.
+# - range(0, start + block_len, block_len)
+# + range(min(block_len, start), start + block_len, block_len)
+
+# It looks as if every block of queries had used the same values, those of the first block. See
+# query {0}.
+# - scores, v[key])
+# + scores, v[: len(key)])
+
+# It looks as if the values of the queries' own block were used every time. See query {0}.
+# - scores, v[key])
+# + scores, v[query])
+
+# It looks as if the keys of the queries' own block were used every time. See query {0}.
+# - k[key].T
+# + k[query].T
+
+# It looks as if queries and keys were exchanged. See query {0}.
+# - q[query] @ k[key].T
+# + k[query] @ q[key].T
+
+# It looks as if the blocks of outputs were joined in the wrong order.
+# - jnp.concatenate(outs)
+# + jnp.concatenate(outs[::-1])
+
+# It looks as if `maximum` began at 0 and not at -∞. Here all scores are far below 0, each of their
+# exponentials is 0 in float32, and 0/0 is nan.
+# - jnp.full(block_len, -jnp.inf)
+# + jnp.zeros(block_len)
+
+# It looks as if the block before the queries' own were left out. See query {0}.
+# - range(0, start + block_len, block_len)
+# + [first for first in range(0, start + block_len, block_len) if first != start - block_len]
+
+# It looks as if only the queries' own block and the one before it were compared. See query {0}.
+# - range(0, start + block_len, block_len)
+# + range(max(0, start - block_len), start + block_len, block_len)
+
+# It looks as if the sum of the weights were returned in every column, or the division went the
+# wrong way.
+# - weighted / total[:, None]
+# + total[:, None] / weighted
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -353,16 +775,12 @@ def blocked_causal_attention(q, k, v, block_len):
 #
 # </details>
 #
-# <details><summary>Hint 4: in pseudocode</summary>
+# <details><summary>Hint 4: what is inside which loop</summary>
 #
-#     for each block of queries, from start:
-#         maximum, total, weighted = -inf, 0, 0
-#         for each block of keys, from first = 0 up to start:
-#             scores = queries times keys transposed, divided by √d
-#             scores = -inf where the key comes later than the query
-#             maximum, total, weighted = add_keys(maximum, total, weighted, scores, values)
-#         append weighted / total
-#     return all blocks of outputs, one after the other
+# Three arrays begin anew for each block of queries, so they are made in the outer loop, before the
+# inner one. The scores of one pair of blocks and the call of `add_keys` are in the inner loop.
+# Where does the division belong? And which `range` makes the inner loop stop behind the queries'
+# own block?
 #
 # </details>
 
@@ -388,6 +806,54 @@ q, k, v = jax.random.normal(jax.random.key(0), (3, 192, 16))
 ours = blocked_causal_attention(q, k, v, block_len=64)
 assert jnp.allclose(ours, attention.full_attention(q, k, v, causal=True), atol=1e-5)
 assert jnp.allclose(ours, attention.blocked_attention(q, k, v, causal=True), atol=1e-5)
+
+# %% [markdown]
+# ## Part 5: Break it · ★☆☆ · 10 minutes
+#
+# "A few keys carry nearly all of the weight." If that were so at any length, one could look for,
+# say, 256 keys per query and be done. Here is a head that has learned nothing: its scores are
+# normal numbers with a standard deviation of 2. Of 1,024 keys, the 252 largest weights of a query
+# add up to nine tenths.
+#
+# **Predict before you run the next cells:** how many keys does it take of 16,384? You are right if
+# you are off by a factor of 1.3 at most.
+#
+# <details><summary>Hint 1: sixteen texts</summary>
+#
+# Put sixteen texts of 1,024 keys one behind the other. Which keys are the top keys now?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # keys
+
+# %% tags=["solution-only"]
+# Each of the sixteen texts has some 252 keys above a certain score, and together they are the top
+# keys of all.
+my_guess = 16 * 252
+
+# %% tags=["check"]
+from efftx.check import attention_is_sparse_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.top_keys_of_many.predicted(my_guess)
+needed = {n_keys: experiment.keys_needed(n_keys) for n_keys in experiment.LENGTHS}
+limit = ("you predicted", predicted)
+show(
+    draw_experiment({"": needed}, "keys", "top keys for 90%", limit=limit),
+    "How many top keys carry nine tenths of a query's weight, against the number of keys, both "
+    "axes logarithmic: a straight line from 67 of 256 to 3,872 of 16,384. The share of the keys "
+    "stays the same.",
+)
+
+# %% tags=["check"]
+check.top_keys_of_many(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What it means.** A fixed number of keys is enough only if a head has *learned* to look at a few
+# places, whatever the length. That is a property of trained heads, to be measured, and not of
+# softmax.
 
 # %% [markdown]
 # ### What separates yours from the package's

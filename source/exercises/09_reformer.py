@@ -73,6 +73,84 @@ def axial_rows(first, second, i):
     return first[i // n2] + second[i % n2]
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the two factors were exchanged: the table is read row by row, so i // n2 says
+# which row of `first`, and i % n2 which of `second`. See entry {0}.
+# - n2 = len(second)
+# + n1 = len(first)
+# - return first[i // n2] + second[i % n2]
+# + return first[i % n1] + second[i // n1]
+
+# It looks as if i were divided by the number of rows of `first`. Divide by n2, the number of rows
+# of `second`: that is how many positions share a row of `first`. See entry {0}.
+# - return first[i // n2] + second[i % n2]
+# + return first[i // len(first)] + second[i % n2]
+
+# It looks as if n1 were used twice where n2 belongs. Both the quotient and the rest are those of
+# a division by n2 = len(second). See entry {0}.
+# - n2 = len(second)
+# + n1, n2 = len(first), len(second)
+# - return first[i // n2] + second[i % n2]
+# + return first[i // n1] + second[i % n1]
+
+# It looks as if both factors were read with a rest, i % n1 and i % n2. Then some rows come twice
+# and others never. `first` is read with the quotient, i // n2.
+# - return first[i // n2] + second[i % n2]
+# + return first[i % len(first)] + second[i % n2]
+
+# It looks as if positions were counted from 1. They count from 0.
+# - n2 = len(second)
+# + n2, i = len(second), i + 1
+# or
+# - n2 = len(second)
+# + n2, i = len(second), i - 1
+
+# It looks as if only `first` were read: then all positions of one line are equal.
+# - return first[i // n2] + second[i % n2]
+# + return first[i // n2]
+
+# It looks as if only `second` were read: then position 0 and position n2 are equal.
+# - return first[i // n2] + second[i % n2]
+# + return second[i % n2]
+
+# It looks as if the two rows were multiplied. They are added.
+# - return first[i // n2] + second[i % n2]
+# + return first[i // n2] * second[i % n2]
+
+# It looks as if the two tables were exchanged: `first` holds the lines and is read with the
+# quotient i // n2, `second` with the rest. See entry {0}.
+# - first[i // n2] + second[i % n2]
+# + second[i // n2] + first[i % n2]
+
+# It looks as if the column were i % n1. It is what a line of n2 positions leaves over, i % n2. See
+# entry {0}.
+# - i % n2
+# + i % len(first)
+
+# It looks as if both tables were read with a quotient. `second` is read with the rest, i % n2. See
+# entry {0}.
+# - i % n2
+# + i // len(first)
+
+# It looks as if i were divided by d, the width of the rows. Divide by their number, n2 =
+# len(second). See entry {0}.
+# - len(second)
+# + second.shape[1]
+
+# It looks as if `i` were not looked at, or sorted: entry {0} belongs to position i[{0}], in
+# whatever order they come.
+# - n2 = len(second)
+# + n2, i = len(second), jnp.arange(len(i)) % (len(first) * len(second))
+# or
+# - n2 = len(second)
+# + n2, i = len(second), jnp.sort(i)
+
+# It looks as if the two rows were subtracted or averaged. They are added.
+# - + second
+# + - second
+# or
+# - first[i // n2] + second[i % n2]
+# + (first[i // n2] + second[i % n2]) / 2
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -84,14 +162,8 @@ def axial_rows(first, second, i):
 #
 # <details><summary>Hint 2: in Python</summary>
 #
-# `i // n2` is the quotient without its fraction, `i % n2` the rest. Both work on arrays.
-#
-# </details>
-#
-# <details><summary>Hint 3: in pseudocode</summary>
-#
-#     n2 = number of rows of second
-#     return (row i // n2 of first) + (row i % n2 of second)
+# `a // b` is the quotient without its fraction, `a % b` the rest. Both work on arrays, and a table
+# is read at an array of places: `first[places]`.
 #
 # </details>
 
@@ -163,6 +235,121 @@ def block_backward(block, y1, y2, buckets, g1, g2):
     return x1, x2, g_y1, g_x2
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the buckets were chosen anew on the way down: attention was called without the
+# `buckets` of the forward pass. From a rebuilt x a hash may choose others, and then something
+# else is subtracted than was added.
+# - block.attention(x, buckets)[0], x2)
+# + block.attention(x)[0], x2)
+
+# The streams are right, but it looks as if their gradients were taken with buckets chosen anew.
+# Give attention the `buckets` inside jax.vjp, too.
+# -     y, pull_back = jax.vjp(lambda x: block.attention(x, buckets)[0], x2)
+# +     y = block.attention(x2, buckets)[0]
+# +     pull_back = jax.vjp(lambda x: block.attention(x)[0], x2)[1]
+
+# It looks as if the branches were added. The way up added them: take them away.
+# - y2 - y
+# + y2 + y
+# - y1 - y
+# + y1 + y
+
+# It looks as if attention were given y2. It worked on x2, which has to be rebuilt first: x2 = y2
+# − FeedForward(y1).
+# - block.attention(x, buckets)[0], x2)
+# + block.attention(x, buckets)[0], y2)
+
+# It looks as if g2 were forgotten in `g_x2`. x2 goes into y2 directly, too, with slope 1.
+# - g2 + pull_back(g_y1)
+# + pull_back(g_y1)
+
+# It looks as if the feed-forward layer's share were missing in the gradient of y1: y2 depends on
+# y1, too. Add what FeedForward pulls back from g2 to g1.
+# - g1 + pull_back(g2)[0]
+# + g1
+
+# `g_x1` is right, but it looks as if attention pulled back g1 alone. It stands in y1, so it pulls
+# back all of the gradient of y1, with the feed-forward layer's share.
+# - g2 + pull_back(g_y1)
+# + g2 + pull_back(g1)
+
+# It looks as if the gradients had the minus sign that belongs to rebuilding. Streams are taken
+# apart, gradients add up.
+# - g1 + pull_back(g2)
+# + g1 - pull_back(g2)
+# - g2 + pull_back(g_y1)
+# + g2 - pull_back(g_y1)
+
+# The streams are right, but it looks as if the feed-forward layer pulled back at x2. It worked on
+# y1, and is differentiated there.
+# - pull_back(g2)[0]
+# + jax.vjp(block.feed_forward, x2)[1](g2)[0]
+
+# It looks as if attention were given y1. It worked on x2, which has to be rebuilt first: x2 = y2 −
+# FeedForward(y1).
+# - block.attention(x, buckets)[0], x2)
+# + block.attention(x, buckets)[0], y1)
+
+# It looks as if the feed-forward layer were given y2. It worked on y1.
+# - jax.vjp(block.feed_forward, y1)
+# + jax.vjp(block.feed_forward, y2)
+
+# It looks as if the results stood in another order. Return x1, x2, g_x1, g_x2.
+# - return x1, x2, g_y1, g_x2
+# + return x2, x1, g_x2, g_y1
+# or
+# - return x1, x2, g_y1, g_x2
+# + return g_y1, g_x2, x1, x2
+# or
+# - return x1, x2, g_y1, g_x2
+# + return x1, x2, g_x2, g_y1
+# or
+# - return x1, x2, g_y1, g_x2
+# + return x1, g_y1, x2, g_x2
+
+# The streams are right, but it looks as if g1 and g2 were exchanged. g1 is the gradient of y1, g2
+# that of y2.
+# - g1 + pull_back(g2)[0]
+# + g2 + pull_back(g1)[0]
+# - g2 + pull_back(g_y1)
+# + g1 + pull_back(g_y1)
+
+# `g_x1` is right, but it looks as if attention pulled back g2. It stands in y1, and pulls back the
+# gradient of that.
+# - pull_back(g_y1)
+# + pull_back(g2)
+
+# The streams are right, but it looks as if the feed-forward layer pulled back g1. It stands in y2,
+# and pulls back g2.
+# - pull_back(g2)
+# + pull_back(g1)
+
+# `g_x2` is right, but `g_x1` looks like g1 alone. x1 goes into y1, which goes into y2, too: its
+# gradient is all of y1's.
+# - return x1, x2, g_y1
+# + return x1, x2, g1
+
+# `g_x1` is right, but `g_x2` looks like g2 alone. x2 goes into y1, too, through attention.
+# - g2 + pull_back(g_y1)[0]
+# + g2
+
+# It looks as if the feed-forward layer were not taken away: x2 = y2 − FeedForward(y1).
+# - y2 - y
+# + y2
+
+# It looks as if attention were not taken away: x1 = y1 − Attention(x2).
+# - y1 - y
+# + y1
+
+# It looks as if y1 and y2 were returned as they came. Wanted are the streams that went into the
+# block.
+# - return x1, x2
+# + return y1, y2
+
+# The streams are right, but it looks as if a branch were pushed forward (jax.jvp) where it must be
+# pulled back (jax.vjp): the Jacobian is not transposed.
+# - pull_back(g_y1)[0]
+# + jax.jvp(lambda x: block.attention(x, buckets)[0], (x2,), (g_y1,))[1]
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -192,15 +379,15 @@ def block_backward(block, y1, y2, buckets, g1, g2):
 #
 # </details>
 #
-# <details><summary>Hint 5: in pseudocode</summary>
+# <details><summary>Hint 5: in pseudocode, with gaps</summary>
 #
-#     y, pull_back = vjp of feed_forward at y1
-#     x2   = y2 - y
-#     g_y1 = g1 + pull_back(g2)
-#     y, pull_back = vjp of attention, with the buckets given, at x2
-#     x1   = y1 - y
-#     g_x2 = g2 + pull_back(g_y1)
-#     return x1, x2, g_y1, g_x2
+#     y, pull_back = vjp of feed_forward at …
+#     x2   = …
+#     g_y1 = …
+#     y, pull_back = vjp of attention, with the buckets given, at …
+#     x1   = …
+#     g_x2 = …
+#     return x1, x2, …, g_x2
 #
 # </details>
 
@@ -279,6 +466,93 @@ def candidates(cached, buckets, n_read):
     return shares_a_bucket & is_filled
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if a key had to share the query's bucket in every round, see slot {0}. One round is
+# enough: the candidates are the union.
+# - .any(axis=1)
+# + .all(axis=1)
+
+# It looks as if empty slots were let in, see slot {0}. Only the first n_read slots hold a key;
+# what stands in the others looks like bucket 0.
+# - shares_a_bucket & is_filled
+# + shares_a_bucket
+
+# It looks as if one slot too many were let in: slot {0}. Slots count from 0, so the last one that
+# is filled is n_read − 1.
+# - jnp.arange(len(cached)) < n_read
+# + jnp.arange(len(cached)) <= n_read
+
+# It looks as if the newest key were left out: slot {0}. The slots 0 … n_read − 1 are all filled.
+# - jnp.arange(len(cached)) < n_read
+# + jnp.arange(len(cached)) < n_read - 1
+
+# It looks as if only the first round were asked, see slot {0}.
+# - .any(axis=1)
+# + [:, 0]
+
+# It looks as if only the last round were asked, see slot {0}.
+# - .any(axis=1)
+# + [:, -1]
+
+# It looks as if buckets of different rounds were compared, see slot {0}. Each round has a
+# rotation of its own: bucket 2 of one has nothing to do with bucket 2 of another.
+# - (cached == buckets).any(axis=1)
+# + jnp.isin(cached, buckets).any(axis=1)
+
+# It looks as if a key found in two rounds cancelled itself out, see slot {0}. Found twice is
+# found: take `any`, not a sum or an exclusive or.
+# - .any(axis=1)
+# + .sum(axis=1) % 2 == 1
+
+# It looks as if the filled slots were those at the end. They are the first n_read. See slot {0}.
+# - < n_read
+# + >= len(cached) - n_read
+
+# It looks as if a slot were taken for empty because of a bucket 0. Bucket 0 is a bucket as any
+# other; n_read says which slots are filled. See slot {0}.
+# - jnp.arange(len(cached)) < n_read
+# + (cached != 0).any(axis=1)
+# or
+# - jnp.arange(len(cached)) < n_read
+# + (cached != 0).all(axis=1)
+
+# It looks as if every filled slot were a candidate, and every match in an empty one. Both must be
+# true of a slot: see {0}.
+# - shares_a_bucket & is_filled
+# + shares_a_bucket | is_filled
+
+# It looks as if the buckets played no part: all filled slots were returned. See slot {0}.
+# - shares_a_bucket & is_filled
+# + is_filled
+
+# It looks as if one round were not enough, see slot {0}: a key that shares the bucket in any of
+# the rounds is a candidate.
+# - .any(axis=1)
+# + .sum(axis=1) >= 2
+# or
+# - .any(axis=1)
+# + .mean(axis=1) > 0.5
+
+# It looks as if only the first two rounds were asked. There may be any number of them: see slot
+# {0}.
+# - .any(axis=1)
+# + [:, :2].any(axis=1)
+
+# It looks as if keys were sought that do *not* share a bucket, or slots that are not filled: see
+# slot {0}.
+# - return shares_a_bucket & is_filled
+# + return ~(shares_a_bucket & is_filled)
+# or
+# - return shares_a_bucket & is_filled
+# + return ~shares_a_bucket & is_filled
+# or
+# - return shares_a_bucket & is_filled
+# + return shares_a_bucket & ~is_filled
+
+# It looks as if neighbouring buckets were let in, see slot {0}. Only the same bucket counts:
+# numbers near to each other mean nothing.
+# - cached == buckets
+# + abs(cached - buckets) <= 1
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -291,14 +565,6 @@ def candidates(cached, buckets, n_read):
 # <details><summary>Hint 2: the empty slots</summary>
 #
 # `jnp.arange(n_slots)` are the numbers of the slots. Which of them are below `n_read`?
-#
-# </details>
-#
-# <details><summary>Hint 3: in pseudocode</summary>
-#
-#     shares = in any round, the slot's bucket equals the query's
-#     filled = the slot's number is below n_read
-#     return shares and filled
 #
 # </details>
 
@@ -349,6 +615,145 @@ def look_up(q, v, keys, values, reached):
     return jax.nn.softmax(scores) @ values
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if keys out of reach got a score that is merely low. Where the only candidate points
+# away from the query its own score is lower still, and they win. Their score must be −∞.
+# - -jnp.inf
+# + -10.0
+# or
+# - -jnp.inf
+# + -100.0
+# or
+# - -jnp.inf
+# + -1000.0
+# or
+# - -jnp.inf
+# + -1e5
+
+# It looks as if a query without candidates got nan: that is 0/0. Then it attends to itself as a
+# last resort, and the output is its own value v.
+# -     if not reached.any():
+# -         return v
+# +
+
+# It looks as if a query without candidates got zeros. Then it attends to itself as a last resort,
+# and the output is its own value v.
+# - return v
+# + return jnp.zeros_like(v)
+
+# It looks as if a query without candidates got the mean of all values, as when all scores are the
+# same large negative number. Then its output is its own value v.
+# -     if not reached.any():
+# -         return v
+# +
+# - jnp.where(reached, keys @ q, -jnp.inf)
+# + jnp.where(reached, keys @ q, -1e9)
+
+# It looks as if `reached` were ignored: the softmax runs over all slots.
+# - jnp.where(reached, keys @ q, -jnp.inf)
+# + keys @ q
+
+# It looks as if keys out of reach got the score 0, which is a weight of e⁰ = 1. Their score must
+# be −∞.
+# - -jnp.inf
+# + 0
+
+# It looks as if the query always attended to itself, too. It does so only where nothing else is
+# reached.
+# - keys @ q, -jnp.inf)
+# + keys @ q, -jnp.inf)
+# +     scores = jnp.append(scores, jnp.linalg.norm(q))
+# +     values = jnp.concatenate([values, v[None]])
+
+# It looks as if the query were normalised. Only keys have length 1, and those of the cache have
+# it already.
+# - keys @ q
+# + keys @ q / jnp.linalg.norm(q)
+
+# It looks as if the scores were divided by √d. With keys of length 1 the score is q·k.
+# - keys @ q
+# + keys @ q / len(q) ** 0.5
+
+# It looks as if the weights did not add up to 1: divide by the sum of exp(score).
+# - jax.nn.softmax(scores)
+# + jnp.exp(scores)
+
+# It looks as if `reached` were applied after the softmax, and the weights divided by what is left
+# of them. Where the other slots have much higher scores nothing is left, and 0/0 is nan: put the
+# mask into the scores.
+# - jax.nn.softmax(scores)
+# + jax.nn.softmax(keys @ q) * reached / (jax.nn.softmax(keys @ q) * reached).sum()
+
+# It looks as if `reached` were applied after the softmax. Then the weights of those that are left
+# do not add up to 1: put the mask into the scores.
+# - jax.nn.softmax(scores)
+# + jax.nn.softmax(keys @ q) * reached
+
+# It looks as if exp were taken of scores as they are. In float32 exp(-104) is 0 and exp(89)
+# infinite, and 0/0 is nan: take the largest score off first, as jax.nn.softmax does.
+# - jax.nn.softmax(scores)
+# + jnp.exp(scores) / jnp.exp(scores).sum()
+# or
+# - jax.nn.softmax(scores)
+# + jnp.exp(scores) / (jnp.exp(scores).sum() + 1e-9)
+
+# It looks as if the query itself stood among the keys with a score that is merely low. Where the
+# only candidate has a lower one the query wins. It attends to itself only where *nothing* is
+# reached.
+# -     if not reached.any():
+# -         return v
+# +
+# - return jax.nn.softmax(scores) @ values
+# + return jax.nn.softmax(jnp.append(scores, -1000.0)) @ jnp.concatenate([values, v[None]])
+# or
+# -     if not reached.any():
+# -         return v
+# +
+# - return jax.nn.softmax(scores) @ values
+# + return jax.nn.softmax(jnp.append(scores, -1e5)) @ jnp.concatenate([values, v[None]])
+# or
+# -     if not reached.any():
+# -         return v
+# +
+# - return jax.nn.softmax(scores) @ values
+# + return jax.nn.softmax(jnp.append(scores, -10.0)) @ jnp.concatenate([values, v[None]])
+
+# It looks as if only the best candidate counted. All of them do, weighted by a softmax.
+# - jax.nn.softmax(scores)
+# + jax.nn.one_hot(jnp.argmax(scores), len(scores))
+
+# It looks like the plain mean of the values that are reached. They are weighted by a softmax of
+# the scores.
+# - jax.nn.softmax(scores)
+# + reached / reached.sum()
+
+# It looks as if `reached` were turned round: True is where the query attends.
+# - jnp.where(reached, keys @ q, -jnp.inf)
+# + jnp.where(reached, -jnp.inf, keys @ q)
+
+# It looks as if the last resort were taken too early: the output is the query's own value only
+# where *no* slot is reached.
+# - not reached.any()
+# + not reached.all()
+# or
+# - not reached.any()
+# + reached.sum() < 2
+
+# It looks as if the query's own value were added. Where something is reached it plays no part.
+# - @ values
+# + @ values + v
+
+# It looks as if the scores were the weights. The weights are their softmax.
+# - jax.nn.softmax(scores)
+# + jnp.where(reached, scores, 0)
+
+# It looks as if only the newest candidate counted, or the first. All of them do, weighted by a
+# softmax.
+# - jax.nn.softmax(scores)
+# + jax.nn.one_hot(jnp.flatnonzero(reached)[-1], len(reached))
+# or
+# - jax.nn.softmax(scores)
+# + jax.nn.one_hot(jnp.argmax(reached), len(reached))
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -360,14 +765,6 @@ def look_up(q, v, keys, values, reached):
 # <details><summary>Hint 2: nothing reached</summary>
 #
 # If all scores are −∞, a softmax is 0/0. Answer that case before, with a `return`.
-#
-# </details>
-#
-# <details><summary>Hint 3: in pseudocode</summary>
-#
-#     if nothing is reached: return v
-#     scores = keys times q where reached, -infinity elsewhere
-#     return softmax(scores) times values
 #
 # </details>
 
@@ -402,6 +799,65 @@ def my_decoding(qk, v, buckets):
 
 # %% tags=["check"]
 check.my_decoding(my_decoding)
+
+# %% [markdown]
+# ## Part 5: Break it · ★☆☆ · 10 minutes
+#
+# The Reformer was made for long texts. What does it cost on short ones? Here is the gradient of one
+# head's attention, with vectors of 32 numbers: once over all pairs, with the whole matrix, and once
+# with 8 rounds of hashing in chunks of 32. For each length the compiler says how many bytes it
+# needs beyond inputs and results.
+#
+# **Predict before you run the next cells:** which of the lengths 64, 128, 256 and 512 is the first
+# on which hashing takes less memory?
+#
+# <details><summary>Hint 1: all pairs</summary>
+#
+# How many numbers of the matrix belong to one position? There are several matrices of that size:
+# scores, weights, and on the way back their gradients.
+#
+# </details>
+#
+# <details><summary>Hint 2: eight rounds</summary>
+#
+# In a round a query sees two chunks. Must the scores of all rounds be there at the same time?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # positions
+
+# %% tags=["solution-only"]
+# A query's row has 64 scores in a round, and the rounds come one after the other. Besides it keeps
+# sorted copies of query, value and their gradients, 32 numbers each: 128 more. A row of the matrix
+# is longer than 64 + 128 numbers on a text of 256.
+my_guess = 256
+
+# %% tags=["check"]
+from efftx.check import reformer_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.shortest_that_pays.predicted(my_guess)
+kib = {
+    kind: {n: experiment.working_bytes(kind, n) / 2**10 for n in experiment.LENGTHS}
+    for kind in experiment.KINDS
+}
+show(
+    draw_experiment(kib, "length", "KiB", predicted=predicted),
+    "Working memory of one head's gradient against the length of the text, both axes logarithmic: "
+    "two straight lines. That of all pairs is twice as steep, and crosses the other between 128 "
+    "and 256.",
+)
+
+# %% tags=["check"]
+check.shortest_that_pays(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What it means.** In memory hashing pays early, because rounds take turns. In work it does not:
+# 8 rounds compute $8 \cdot 64 = 512$ scores for each query, so that on texts up to 512 positions it
+# computes more of them than there are pairs, and sorts besides. That is why `lsh_attention` has an
+# argument `full_below`.
 
 # %% [markdown]
 # ### What separates yours from the fast one

@@ -72,6 +72,131 @@ def weights_read(d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_mo
     return np.array([controller, chosen_units, qkv, readout])
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the chosen units had a column of W1 and no row of W2. Each has both: 2 · d_model
+# weights.
+# - 2 * d_model * (d_ff
+# + d_model * (d_ff
+
+# It looks as if all units were counted. Of each block of n_units one is on, so d_ff / n_units
+# units are read.
+# - (d_ff // n_units)
+# + d_ff
+
+# It looks as if n_units units were on in all. n_units is the size of a block; on is one in each
+# of the d_ff / n_units blocks.
+# - (d_ff // n_units)
+# + n_units
+
+# It looks as if the controller had C1 only. C2, d_lowrank × d_ff, is read too, and it is the
+# larger one.
+# - d_model * d_lowrank + d_lowrank * d_ff
+# + d_model * d_lowrank
+
+# It looks as if the controller were one matrix of d_model × d_ff. It goes through a bottleneck of
+# d_lowrank numbers.
+# - d_model * d_lowrank + d_lowrank * d_ff
+# + d_model * d_ff
+
+# It looks as if the convolutions had 9 matrices in all. A kernel looks at 3 positions and 3
+# modules, which makes 9, and q, k and v have a kernel each.
+# - 3 * 3 * 3 * d_module
+# + 3 * 3 * d_module
+
+# It looks as if the convolutions' matrices were S × S. Their channels are the M = d_model / S
+# numbers of a module.
+# - 3 * 3 * 3 * d_module**2
+# + 27 * n_modules**2
+
+# It looks as if D were forgotten in the readout: it is d_model × readout_modules.
+# - d_model * readout_modules + d_model
+# + d_model
+
+# It looks as if the sizes of C1 and C2 were multiplied with each other. They are two matrices: add
+# their weights.
+# - d_model * d_lowrank + d_lowrank * d_ff
+# + d_model * d_lowrank * d_ff
+
+# It looks as if E of the readout were of the whole vocabulary. Each module has vocab /
+# readout_modules scores.
+# - (vocab // readout_modules)
+# + vocab
+
+# It looks as if the readout had the modules of the projections. It has a number of its own,
+# readout_modules.
+# - d_model * readout_modules + d_model * (vocab // readout_modules)
+# + d_model * n_modules + d_model * (vocab // n_modules)
+
+# It looks as if the readout had D only. E, d_model × vocab / readout_modules, is read too, and it
+# is the larger one.
+# -  + d_model * (vocab // readout_modules)
+
+# It looks as if D or E, or both, were forgotten in QKV: they are d_model × S and d_model × M.
+# -  + d_model * d_module
+# or
+# - d_model * n_modules + d_model * d_module
+# + d_model * n_modules
+# - + 3 * 3 * 3
+# + + 3 * 3 * 3
+# or
+# - d_model * n_modules + d_model
+# + d_model
+# or
+# - d_model * n_modules + d_model * d_module + 3
+# + 3
+
+# It looks as if the convolutions were forgotten in QKV, three kernels of 9 matrices.
+# -  + 3 * 3 * 3 * d_module**2
+
+# It looks as if a matrix of the convolutions had M weights, or d_model². It is M × M, with M =
+# d_model / S.
+# - d_module**2
+# + d_module
+# or
+# - d_module**2
+# + d_model**2
+
+# It looks as if every module had convolutions of its own. All modules share the three kernels.
+# - + 3 * 3 * 3
+# + + n_modules * 3 * 3 * 3
+
+# It looks as if QKV were dense: three matrices of d_model × d_model.
+# - d_model * n_modules + d_model * d_module + 3 * 3 * 3 * d_module**2
+# + 3 * d_model**2
+
+# It looks as if M were the number of modules. It is the width of one, d_model / S.
+# - d_model // n_modules
+# + n_modules
+
+# It looks as if one unit were on in all. On is one in each of the d_ff / n_units blocks.
+# - (d_ff // n_units)
+# + 1
+
+# It looks as if the units that are *off* were counted. Their weights are not read.
+# - (d_ff // n_units)
+# + (d_ff - d_ff // n_units)
+
+# It looks as if the four counts stood in another order. Return controller, chosen units, QKV,
+# readout.
+# - [controller, chosen_units, qkv, readout]
+# + [chosen_units, controller, qkv, readout]
+# or
+# - [controller, chosen_units, qkv, readout]
+# + [readout, qkv, chosen_units, controller]
+# or
+# - [controller, chosen_units, qkv, readout]
+# + [qkv, controller, chosen_units, readout]
+
+# It looks as if each count had those before it in it. Return the four by themselves.
+# - return np.array(
+# + return np.cumsum(
+# or
+# - chosen_units = 
+# + chosen_units = controller + 
+
+# It looks as if bytes were counted. Count weights.
+# - qkv, readout])
+# + qkv, readout]) * 4
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -87,13 +212,13 @@ def weights_read(d_model, d_ff, n_units, d_lowrank, n_modules, vocab, readout_mo
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: in pseudocode, with gaps</summary>
 #
-#     controller   = d_model · d_lowrank + d_lowrank · d_ff
-#     chosen_units = (a column and a row of d_model) times (d_ff / n_units)
-#     M            = d_model / n_modules
-#     qkv          = d_model · n_modules + d_model · M + 3 kernels times 9 matrices times M · M
-#     readout      = d_model · readout_modules + d_model · vocab / readout_modules
+#     controller   = C1 and C2
+#     chosen_units = (a column and a row) times (the number of units that are on)
+#     M            = …
+#     qkv          = D, E, and … matrices of M · M
+#     readout      = D and E
 #     return all four in a numpy array
 #
 # </details>
@@ -153,6 +278,113 @@ def decode_after_source(decoder, source, mask, target):
     return y[len(read_first) :]
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if the padding were left between source and target. Leave out the rows where mask is
+# False.
+# - read_first = source[mask]
+# + read_first = source
+
+# It looks as if the mask were turned round: True are the rows to keep.
+# - read_first = source[mask]
+# + read_first = source[~mask]
+
+# It looks as if padding were expected at the end: the first rows were kept, as many as mask has
+# True. Take those where mask is True.
+# - read_first = source[mask]
+# + read_first = source[: mask.sum()]
+
+# It looks as if the decoder knew nothing of the source: it was not read, or read behind the
+# target, where a causal decoder does not see it. It must come first.
+# - [read_first, target]
+# + [target, read_first]
+# - y[len(read_first) :]
+# + y[: len(target)]
+
+# It looks as if the first rows of the result were returned. They are the source's; the target's
+# come behind them.
+# - y[len(read_first) :]
+# + y[: len(target)]
+
+# It looks as if the rows were cut out one too early: the first is that of the last row before the
+# target.
+# - y[len(read_first) :]
+# + y[len(read_first) - 1 :][: len(target)]
+
+# It looks as if the target were looked for behind a source of full length. The padding is gone,
+# so it begins at row mask.sum().
+# - [read_first, target]
+# + [read_first, target, source[~mask]]
+# - y[len(read_first) :]
+# + y[len(source) :]
+
+# It looks as if the padding were moved to the front. The decoder would begin with it, and carry it
+# on to all that follows. It must go, or stand behind the target.
+# - [read_first, target]
+# + [source[~mask], read_first, target]
+# - y[len(read_first) :]
+# + y[len(source) :]
+
+# It looks as if the padding were filled with the last row of the source. The decoder would read
+# that row several times: leave the padding out.
+# - read_first = source[mask]
+# + read_first = jnp.where(mask[:, None], source, source[mask][-1])
+
+# It looks as if the source were cut off at the first padding. What comes after it counts, too:
+# take all rows where mask is True.
+# - read_first = source[mask]
+# + read_first = source[: len(mask) if mask.all() else jnp.argmin(mask)]
+
+# It looks as if the decoder had read the mean of the source. It reads all of its rows, one after
+# the other.
+# - read_first = source[mask]
+# + read_first = source[mask].mean(axis=0, keepdims=True)
+
+# It looks as if the last row of the source were left out, or read twice.
+# - read_first = source[mask]
+# + read_first = source[mask][:-1]
+# or
+# - read_first = source[mask]
+# + read_first = jnp.concatenate([source[mask], source[mask][-1:]])
+
+# It looks as if the target were moved on by one row, with zeros before it. It
+# comes embedded and ready: the decoder reads it as it is.
+# - [read_first, target]
+# + [read_first, 0 * target[:1], target[:-1]]
+
+# It looks as if the rows were cut out one too late, or in reverse. Row i of the result belongs to
+# row i of what was read.
+# - return y[len(read_first) :]
+# + return jnp.concatenate([y[len(read_first) + 1 :], y[-1:]])
+# or
+# - return y[len(read_first) :]
+# + return y[len(read_first) :][::-1]
+
+# It looks as if the target were added to the result. What the decoder makes of it is returned as
+# it is.
+# - return y[len(read_first) :]
+# + return y[len(read_first) :] + target
+
+# It looks as if the decoder were called twice, one call on the result of the other.
+# - y = decoder(jnp.concatenate([read_first, target]))
+# + y = decoder(decoder(jnp.concatenate([read_first, target])))
+
+# It looks as if each row of the target were decoded without those before it. The decoder reads
+# source and target as one text.
+# - return y[len(read_first) :]
+# + texts = [jnp.concatenate([read_first, row[None]]) for row in target]
+# +     return jnp.stack([decoder(text)[-1] for text in texts])
+
+# It looks as if the results for source and target were added. The decoder reads them as one text,
+# once.
+# - return y[len(read_first) :]
+# + return decoder(target) + decoder(read_first).mean(axis=0)
+
+# It looks as if the target had been read twice, before and after the source. It comes once, after
+# it.
+# - [read_first, target]
+# + [target, read_first, target]
+# - y[len(read_first) :]
+# + y[-len(target) :]
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -164,14 +396,6 @@ def decode_after_source(decoder, source, mask, target):
 # <details><summary>Hint 2: leaving out</summary>
 #
 # `source[mask]` has the rows for which `mask` is True, in their order.
-#
-# </details>
-#
-# <details><summary>Hint 3: in pseudocode</summary>
-#
-#     first = rows of source where mask is True
-#     y     = decoder(first and below it target)
-#     return y without as many rows as first has
 #
 # </details>
 
@@ -236,6 +460,153 @@ def sru_step(x, c, w, w_f, w_r, b_f, b_r):
     return h, c_next
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# It looks as if f and 1 - f were exchanged: f says how much of the old c is kept.
+# - f * c + (1 - f) * (x @ w)
+# + (1 - f) * c + f * (x @ w)
+
+# It looks as if new input came in at full strength: its factor is 1 - f.
+# - f * c + (1 - f) * (x @ w)
+# + f * c + x @ w
+
+# It looks as if the weights of the two gates were exchanged.
+# - f = jax.nn.sigmoid(x @ w_f + b_f)
+# + f = jax.nn.sigmoid(x @ w_r + b_r)
+# -     r = jax.nn.sigmoid(x @ w_r + b_r)
+# +     r = jax.nn.sigmoid(x @ w_f + b_f)
+
+# It looks as if the gates looked at c, as an LSTM's do. Here they look at x alone; that is what
+# makes the unit simple.
+# - x @ w_f
+# + c @ w_f
+# - x @ w_r
+# + c @ w_r
+
+# `c_next` is right, but `h` looks as if it were made from the old c.
+# - r * jnp.tanh(c_next) + (1 - r) * x
+# + r * jnp.tanh(c) + (1 - r) * x
+
+# `c_next` is right, but in `h` the way past the unit seems to be missing: (1 - r) · x.
+# - r * jnp.tanh(c_next) + (1 - r) * x
+# + r * jnp.tanh(c_next)
+
+# `c_next` looks as if tanh were taken of x W. There is one tanh, that of c_next in h.
+# - f * c + (1 - f) * (x @ w)
+# + f * c + (1 - f) * jnp.tanh(x @ w)
+
+# It looks as if the two results were exchanged: return h, c_next.
+# - return h, c_next
+# + return c_next, h
+
+# It looks as if one gate did the work of both. f and r have weights and biases of their own.
+# - r = jax.nn.sigmoid(x @ w_r + b_r)
+# + r = f
+
+# It looks as if the biases of the two gates were exchanged.
+# - + b_f
+# + + b_r
+# -  + b_r)
+# -     c_next
+# +  + b_f)
+# +     c_next
+
+# It looks as if only one of the gates had its bias.
+# -  + b_r
+# or
+# -  + b_f
+
+# It looks as if the biases were added behind the sigmoid, or subtracted. They are added inside:
+# σ(x W + b).
+# - jax.nn.sigmoid(x @ w_f + b_f)
+# + jax.nn.sigmoid(x @ w_f) + b_f
+# - jax.nn.sigmoid(x @ w_r + b_r)
+# + jax.nn.sigmoid(x @ w_r) + b_r
+# or
+# - + b_f
+# + - b_f
+# - + b_r
+# + - b_r
+
+# It looks as if the gates went through a tanh or a ReLU. A sigmoid keeps them between 0 and 1.
+# - jax.nn.sigmoid(x @ w_f
+# + jnp.tanh(x @ w_f
+# - jax.nn.sigmoid(x @ w_r
+# + jnp.tanh(x @ w_r
+# or
+# - jax.nn.sigmoid(x @ w_f
+# + jax.nn.relu(x @ w_f
+# - jax.nn.sigmoid(x @ w_r
+# + jax.nn.relu(x @ w_r
+
+# It looks as if the gates looked at x and c together, as an LSTM's do, or r at c_next. Here both
+# look at x alone.
+# - x @ w_f
+# + (x + c) @ w_f
+# - x @ w_r
+# + (x + c) @ w_r
+# or
+# -     h = r
+# +     r = jax.nn.sigmoid(c_next @ w_r + b_r)
+# +     h = r
+
+# It looks as if c W came into c_next. What is new is x W.
+# - (x @ w)
+# + (c @ w)
+
+# It looks as if c_next were gated by r. f says what is kept, r what is shown.
+# - f * c + (1 - f) * (x @ w)
+# + r * c + (1 - r) * (x @ w)
+
+# `h` is right, but `c_next` was passed through tanh, or is the old c, or `h` itself. The unit
+# carries c_next as it is.
+# - return h, c_next
+# + return h, jnp.tanh(c_next)
+# or
+# - return h, c_next
+# + return h, c
+# or
+# - return h, c_next
+# + return h, h
+
+# `c_next` is right, but in `h` it looks as if tanh were taken of r · c_next. r stands outside.
+# - r * jnp.tanh(c_next)
+# + jnp.tanh(r * c_next)
+
+# `c_next` is right, but in `h` x goes past the unit at full strength. Its factor is 1 - r.
+# - (1 - r) * x
+# + x
+
+# `c_next` is right, but in `h` it looks as if another function stood in the place of tanh.
+# - jnp.tanh(c_next)
+# + jax.nn.sigmoid(c_next)
+# or
+# - jnp.tanh(c_next)
+# + jax.nn.relu(c_next)
+
+# `c_next` is right, but `h` looks like c_next, or its tanh, without the gate r: h = r ·
+# tanh(c_next) + (1 - r) · x.
+# - return h, c_next
+# + return c_next, c_next
+# or
+# - return h, c_next
+# + return jnp.tanh(c_next), c_next
+
+# It looks as if a bias came into x W. Only the gates have one.
+# - (x @ w)
+# + (x @ w + b_f)
+
+# It looks as if one of the matrices were multiplied from the wrong side, or w stood in the place
+# of a gate's. It is x @ w_f and x @ w_r, with x as a row.
+# - x @ w_f
+# + w_f @ x
+# or
+# - x @ w_r
+# + w_r @ x
+# or
+# - x @ w_f
+# + x @ w
+# - x @ w_r
+# + x @ w
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -247,16 +618,6 @@ def sru_step(x, c, w, w_f, w_r, b_f, b_r):
 # <details><summary>Hint 2: which c</summary>
 #
 # $c$ stands in one of the formulas only. The last one uses the new $c'$.
-#
-# </details>
-#
-# <details><summary>Hint 3: in pseudocode</summary>
-#
-#     f      = sigmoid(x times w_f + b_f)
-#     r      = sigmoid(x times w_r + b_r)
-#     c_next = f · c + (1 - f) · (x times w)
-#     h      = r · tanh(c_next) + (1 - r) · x
-#     return h, c_next
 #
 # </details>
 
@@ -307,6 +668,109 @@ def speedups(seconds, factors):
     return alone, whole / faster.sum()
     # END SOLUTION
 
+# %% tags=["mistakes"]
+# `alone` is right, but `together` looks like the product of `alone`. Speedups of parts do not
+# multiply: add up the seconds that are left, and divide once.
+# - whole / faster.sum()
+# + alone.prod()
+
+# `alone` is right, but `together` looks like the mean of the factors, weighted by the seconds.
+# Add up seconds, not factors: each part takes seconds / factor.
+# - whole / faster.sum()
+# + (seconds * factors).sum() / whole
+
+# `together` is right, but `alone` looks like the factors themselves. They make a part faster; the
+# rest of the model takes as long as before.
+# - whole / (whole - seconds + faster)
+# + factors
+
+# `together` is right, but `alone` looks as if the faster part took no time at all. It takes
+# seconds / factor.
+# - whole / (whole - seconds + faster)
+# + whole / (whole - seconds)
+
+# `together` is right, but `alone` looks as if seconds / factor were what a part saves. It is what
+# the part still takes.
+# - whole / (whole - seconds + faster)
+# + whole / (whole - faster)
+
+# It looks as if the ratio were upside down. A speedup is the time before, divided by the time
+# after.
+# - whole / (whole - seconds + faster)
+# + (whole - seconds + faster) / whole
+# - whole / faster.sum()
+# + faster.sum() / whole
+
+# It looks as if a part took seconds · factor. It gets faster: it takes seconds / factor.
+# - seconds / factors
+# + seconds * factors
+
+# It looks as if the time that is saved were returned, in seconds or as a share. How many times
+# faster is the whole?
+# - return alone, whole / faster.sum()
+# + return seconds - faster, (seconds - faster).sum()
+# or
+# - return alone, whole / faster.sum()
+# + return (seconds - faster) / whole, (seconds - faster).sum() / whole
+
+# `alone` is right, but `together` looks as if only the slowest part that is left took time. The
+# parts run one after the other: add their seconds.
+# - whole / faster.sum()
+# + whole / faster.max()
+
+# `alone` is right, but `together` is made of the factors alone, their product, mean or smallest. A
+# factor counts for as much as its part takes of the time.
+# - whole / faster.sum()
+# + factors.prod()
+# or
+# - whole / faster.sum()
+# + factors.mean()
+# or
+# - whole / faster.sum()
+# + factors.min()
+# or
+# - whole / faster.sum()
+# + factors.prod() ** (1 / len(factors))
+
+# `alone` is right, but `together` looks like a mean of it, or like its gains added up. Speedups do
+# not add: add up the seconds that are left, and divide once.
+# - whole / faster.sum()
+# + alone.mean()
+# or
+# - whole / faster.sum()
+# + 1 + (alone - 1).sum()
+
+# `together` is right, but `alone` looks as if each technique came on top of those before it.
+# - whole / (whole - seconds + faster)
+# + whole / (whole - jnp.cumsum(seconds - faster))
+
+# `together` is right, but `alone` looks as if all techniques were used but this one.
+# - whole / (whole - seconds + faster)
+# + whole / (faster.sum() - faster + seconds)
+
+# `together` is right, but `alone` looks as if factors were averaged by the share of time. Add up
+# seconds: the other parts take what they took, this one seconds / factor.
+# - whole / (whole - seconds + faster)
+# + seconds / whole * factors
+# or
+# - whole / (whole - seconds + faster)
+# + 1 - seconds / whole + seconds / whole * factors
+
+# `together` is right, but in `alone` it looks as if the part's old seconds were still there. Take
+# them off before the new ones are added.
+# - whole - seconds + faster
+# + whole + faster
+
+# It looks as if the whole were the mean of the seconds. It is their sum.
+# - seconds.sum()
+# + seconds.mean()
+
+# It looks as if the gain were returned, a speedup less 1, or percent. "Twice as fast" is 2.
+# - return alone, whole / faster.sum()
+# + return alone - 1, whole / faster.sum() - 1
+# or
+# - return alone, whole / faster.sum()
+# + return 100 * alone, 100 * whole / faster.sum()
 
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
@@ -321,12 +785,12 @@ def speedups(seconds, factors):
 #
 # </details>
 #
-# <details><summary>Hint 3: in pseudocode</summary>
+# <details><summary>Hint 3: in pseudocode, with gaps</summary>
 #
-#     faster   = seconds / factors, entry by entry
-#     whole    = sum of seconds
-#     alone    = whole / (whole - seconds + faster), entry by entry
-#     together = whole / sum of faster
+#     faster   = what each part takes now
+#     whole    = what all took before
+#     alone    = whole / (…), entry by entry
+#     together = whole / (…)
 #
 # </details>
 
@@ -363,6 +827,57 @@ def my_sru(x, w, w_f, w_r, b_f, b_r):
 
 # %% tags=["check"]
 check.my_sru(my_sru)
+
+# %% [markdown]
+# ## Part 5: Break it · ★☆☆ · 10 minutes
+#
+# A model of 8 blocks, with `d_model` 1,024, `d_ff` 4,096 and a vocabulary of 32,000. Three quarters
+# of its weights are in the blocks, a quarter in the readout. Now all blocks are exchanged for
+# sparse ones, and a token reads 30 times fewer weights in them. The readout is forgotten, and stays
+# dense.
+#
+# **Predict before you run the next cells:** how many times fewer weights does a token read in the
+# whole model? You are right if you are off by 15 percent at most.
+#
+# <details><summary>Hint 1: what is left</summary>
+#
+# Say that a token read 100 weights before. How many does it read now, in the blocks and in the
+# readout?
+#
+# </details>
+
+# %% tags=["exercise-only"]
+my_guess = ...  # times fewer
+
+# %% tags=["solution-only"]
+# Of 100 weights 75 become 75 / 30, and 25 stay.
+my_guess = 100 / (75 / 30 + 25)
+
+# %% tags=["check"]
+from efftx.check import terraformer_experiment as experiment
+from efftx.plots import show
+from efftx.plots.guesses import draw_experiment
+
+predicted = check.gain_with_a_dense_readout.predicted(my_guess)
+gains = {
+    name: {n: experiment.times_fewer(n, sparse) for n in experiment.DEPTHS}
+    for name, sparse in {"sparse readout": True, "dense readout": False}.items()
+}
+mine = ("you predicted", predicted)
+show(
+    draw_experiment(gains, "blocks", "times fewer weights", limit=mine, log="x"),
+    "How many times fewer weights a token reads against the number of blocks, on a "
+    "logarithmic axis. With a dense readout 1.4 times at one block, 3.7 at 8 and 9.5 at 32; with a "
+    "sparse one 5, 12 and 20.",
+)
+
+# %% tags=["check"]
+check.gain_with_a_dense_readout(my_guess)
+
+# %% [markdown] tags=["solution-only"]
+# **What it means.** With 4 modules the readout reads a quarter, and the same model gains 11.6 in
+# place of 3.7: the last part that is made sparse seems to bring the most, as in Part 4. Even then
+# the readout is most of what is left. Deeper models, with more blocks to a readout, gain more.
 
 # %% [markdown]
 # ### What separates yours from the fast one

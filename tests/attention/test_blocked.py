@@ -1,5 +1,7 @@
 """Attention block by block against attention through the whole matrix."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from efftx.attention import (
     shared_qk_attention,
     shared_qk_attention_reference,
 )
+from efftx.memory import map_heads
 from tests.attention.oracles import (
     D_HEAD,
     D_VALUE,
@@ -155,3 +158,26 @@ def test_vmap_is_a_loop_over_heads():
     for head in range(2):
         alone = blocked([x[head] for x in stacked], masks[head])
         assert_close([x[head] for x in ours], alone, 1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_gradients_of_gradients_in_blocks(x64, causal):
+    """Of the third order, too, and head by head: a loop around it must not confuse it."""
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, 11, d))) for d in (4, 4, 3))
+    mask = jnp.arange(11) != 3
+
+    def third(attend):
+        def of_order(n, f):
+            if n == 0:
+                return f
+            lower = of_order(n - 1, f)
+            return lambda *x: sum((g**2).sum() for g in jax.grad(lower, argnums=(0, 1, 2))(*x))
+
+        one = partial(attend, causal=causal, key_mask=mask)
+        loss = lambda *x: jnp.sin(map_heads(one, *x)).sum()  # noqa: E731
+        return jax.jit(jax.grad(of_order(2, loss), argnums=(0, 1, 2)))(q, k, v)
+
+    ours, theirs = third(partial(blocked_attention, block_len=4)), third(full_attention)
+    scale = max(float(jnp.abs(x).max()) for x in theirs)
+    assert_close([x / scale for x in ours], [x / scale for x in theirs], 1e-10)

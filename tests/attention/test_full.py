@@ -1,10 +1,16 @@
 """The references against loops over the equations."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.attention import full_attention, shared_qk_attention_reference
+from efftx.attention import (
+    full_attention,
+    local_attention_reference,
+    lsh_attention_reference,
+    shared_qk_attention_reference,
+)
 from tests.attention.oracles import assert_close, assert_rounded, scores_of, value_and_gradients
 
 LENGTH, D_HEAD, D_VALUE = 13, 5, 3
@@ -73,3 +79,31 @@ def test_bfloat16_is_float32_rounded():
     q, k, v = some_arrays(LENGTH, LENGTH, LENGTH, dtype=jnp.bfloat16)
     exact = full_attention(*(x.astype(jnp.float32) for x in (q, k, v)), causal=True)
     assert_rounded([full_attention(q, k, v, causal=True)], [exact])
+
+
+CLEAN = jnp.cos(jnp.arange(24.0)).reshape(6, 4)
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        lambda x, mask: full_attention(CLEAN, x, x, causal=False, key_mask=mask),
+        lambda x, mask: shared_qk_attention_reference(x, x, causal=False, key_mask=mask),
+        lambda x, mask: local_attention_reference(CLEAN, x, x, chunk_len=3, key_mask=mask),
+        lambda x, mask: lsh_attention_reference(
+            x, x, jnp.zeros((1, len(x)), int), chunk_len=3, key_mask=mask
+        ),
+    ],
+    ids=["full", "shared", "local", "lsh"],
+)
+def test_references_do_not_read_padding(attend):
+    """Not even a NaN that stands there, forward or backward; as all efficient functions."""
+    x, mask = CLEAN, jnp.arange(6) < 4
+
+    def of_valid(x):
+        return attend(x, mask)[:4]
+
+    spoiled = x.at[4:].set(jnp.nan)
+    np.testing.assert_array_equal(of_valid(spoiled), of_valid(x))
+    loss = jax.grad(lambda x: (of_valid(x) ** 2).sum())
+    np.testing.assert_array_equal(loss(spoiled)[:4], loss(x)[:4])

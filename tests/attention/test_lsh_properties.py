@@ -11,10 +11,12 @@ from efftx.attention import (
     default_n_buckets,
     hash_vectors,
     lsh_attention,
+    lsh_attention_reference,
     random_rotations,
     shared_qk_attention,
 )
 from tests.attention.oracles import (
+    CHUNK_LEN,
     D_HEAD,
     D_VALUE,
     LENGTH,
@@ -237,3 +239,29 @@ def test_any_integers_can_be_replayed():
     case = a_case(4)
     narrow = case._replace(buckets=case.buckets.astype(jnp.int8))
     np.testing.assert_array_equal(attend(narrow), attend(case))
+
+
+@pytest.mark.parametrize("semantics", ["paper", "trax"])
+def test_gradients_of_gradients_are_those_of_the_definition(x64, semantics):
+    """Also where a query reaches nothing and where a key is padding."""
+    case = a_case(2, dtype=jnp.float64)
+    how = {"chunk_len": CHUNK_LEN, "semantics": semantics}
+
+    def second(attend, **more):
+        def penalty(*vectors):
+            loss = lambda *x: jnp.sin(attend(*x, **case.given, **how, **more)).sum()  # noqa: E731
+            return sum((g**3).sum() for g in jax.grad(loss, argnums=(0, 1))(*vectors))
+
+        return jax.jit(jax.grad(penalty, argnums=(0, 1)))(*case.vectors)
+
+    ours = second(lsh_attention, n_hashes=2, n_buckets=N_BUCKETS)
+    assert_close(ours, second(lsh_attention_reference), 1e-10)
+
+
+def test_buckets_out_of_range_do_no_harm_under_jit():
+    """Their values cannot be checked there. The result means nothing, but no row is read or written
+    that is not there: rows are moved without a look at bounds."""
+    case, how = a_case(2), options(2)
+    wrong = jnp.stack([case.buckets[0] * 10**6 - 3, case.buckets[1] - 2**30])
+    run = jax.jit(lambda buckets: lsh_attention(*case.vectors, buckets=buckets, **how))
+    assert np.isfinite(run(wrong)).all()

@@ -10,10 +10,11 @@ import pytest
 from efftx.attention import (
     blocked_attention,
     full_attention,
+    local_attention,
     lsh_attention,
-    map_heads,
     shared_qk_attention,
 )
+from efftx.memory import map_heads
 
 D = 64
 SHORT, LONG = 2**15, 2**17
@@ -92,3 +93,25 @@ def test_many_heads_take_the_memory_of_one():
     one = used(partial(map_heads, one_head), 1)
     assert used(partial(map_heads, one_head), 8) < 2 * one
     assert used(jax.vmap(one_head), 8) > 6 * one
+
+
+@pytest.mark.parametrize("way", ["lsh", "shared", "blocked", "queries", "local"])
+def test_what_is_longer_than_the_text_costs_no_memory(way):
+    """Chunks and blocks of 4,096 for 64 positions are as cheap as those of 64."""
+
+    def used(size):
+        ways = {
+            "lsh": lambda x, y: lsh_attention(
+                x, x, key=jax.random.key(0), n_buckets=2, chunk_len=size
+            ),
+            "shared": lambda x, y: shared_qk_attention(x, x, causal=True, block_len=size),
+            "blocked": lambda x, y: blocked_attention(x, x, x, causal=True, block_len=size),
+            # One query and many keys: its own block need not be as long as theirs.
+            "queries": lambda x, y: blocked_attention(
+                x[:1], y, y, causal=False, block_len=max(size, 2048)
+            ),
+            "local": lambda x, y: local_attention(x, x, x, chunk_len=size),
+        }
+        return temporary_bytes(ways[way], floats(64, 8), floats(2048, 8))
+
+    assert used(4096) <= used(64) < 2**20

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efftx import memory, sparsity
 from efftx.attention import (
     blocked_attention,
     collision_probability,
@@ -18,13 +19,15 @@ from efftx.attention import (
     factor_buckets,
     full_attention,
     hash_vectors,
+    local_attention_reference,
     lsh_attention,
     lsh_attention_reference,
-    map_heads,
     random_rotations,
+    reach_count,
     shared_qk_attention,
     shared_qk_attention_reference,
 )
+from efftx.memory import map_heads
 
 compilations = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -244,3 +247,48 @@ def test_values_of_buckets_are_checked_only_where_they_are_known():
     """As the docstring says: under a trace there is no value to look at."""
     out_of_range = jnp.full((2, 9), 8)
     assert jax.eval_shape(lambda b: lsh(buckets=b), out_of_range).shape == (9, 3)
+
+
+OLD_KEY = jax.random.key_data(KEY)  # as jax once made them
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda key: lsh(buckets=None, key=key),
+        lambda key: random_rotations(key, 4, 8, 1),
+        lambda key: sparsity.sparsity_mask(floats(5, 2, 4), key),
+        lambda key: memory.quantize(floats(5, 2), key=key),
+        lambda key: memory.quantize_blockwise(floats(5, 2), key=key),
+        lambda key: memory.round_stochastically(floats(5, 2), key),
+    ],
+    ids=["lsh", "rotations", "sparsity_mask", "quantize", "blockwise", "round"],
+)
+def test_keys_of_the_old_kind_and_many_keys_get_a_hint(call):
+    with pytest.raises(ValueError, match=re.escape("jax.random.wrap_key_data(key)")):
+        call(OLD_KEY)
+    with pytest.raises(ValueError, match="one of these keys"):
+        call(jax.random.split(KEY, 3))
+    call(KEY)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: lsh_attention_reference(floats(9, 5), floats(9, 3), ints(1, 1)), "same length"),
+        (lambda: reach_count(ints(9), chunk_len=4), "(n_hashes, length); got int32[9]"),
+        (lambda: reach_count(ints(1, 9), chunk_len=0), "chunk_len"),
+        (lambda: reach_count(ints(1, 9), chunk_len=4, semantics="trx"), "'paper' or 'trax'"),
+        (lambda: local_attention_reference(*[floats(9, 5)] * 3, chunk_len=0), "chunk_len"),
+        (lambda: jax.jit(lambda a: collision_probability(a, 8))(1.0), "outside of jit"),
+    ],
+)
+def test_references_check_what_they_get_too(call, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        call()
+
+
+def test_only_attention_speaks_of_heads():
+    with pytest.raises(ValueError, match=r"of one example.*jax\.vmap") as error:
+        sparsity.multiplicative(floats(2, 9, 4), floats(4, 2), floats(4, 2))
+    assert "head" not in str(error.value)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from efftx.memory import chunked_cross_entropy, map_chunks
-from efftx.models.layers import Sizes
-from efftx.models.transformer import transformer
+from efftx.models import Sizes, transformer
 from efftx.training.losses import bits_per_byte
 
 X = jnp.ones((10, 4))
@@ -38,7 +37,7 @@ def test_chunk_len(chunk_len):
         ((), "needs at least one array"),
         ((X[:0],), r"at least one position; got float32\[0, 4\]"),
         ((jnp.float32(3),), r"at least one position; got float32\[\]"),
-        (([1, 2],), "at least one position; got a list"),
+        (([1, 2],), "at least one position; got a int"),
         ((X, X[:9]), r"must have the same length; got float32\[10, 4\] and float32\[9, 4\]"),
     ],
 )
@@ -79,7 +78,7 @@ def test_targets(targets, message):
 
 
 def test_vectors_of_a_whole_batch():
-    with pytest.raises(ValueError, match=r"x must be a \(length, width\) array of one head"):
+    with pytest.raises(ValueError, match=r"x must be a \(length, width\) array of one example"):
         chunked_cross_entropy(readout, W, jnp.ones((2, 10, 4)), TARGETS, chunk_len=4)
 
 

@@ -7,13 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.inspection import attention_vectors, chosen_units
-from efftx.models.layers import Sizes
-from efftx.models.parameters import named_parameters, with_parameters
+from efftx.models import (
+    Sizes,
+    attention_vectors,
+    chosen_units,
+    encoder_decoder,
+    named_parameters,
+    prefill,
+    recurrent,
+    transformer,
+    with_parameters,
+)
 from efftx.models.pretrained import small_text_model
-from efftx.models.recurrent import recurrent
-from efftx.models.transformer import transformer
 
 SIZES = Sizes(n_layers=1, d_model=8, d_ff=8, n_heads=2, d_head=4, max_len=10, vocab=20)
 MODEL = transformer(jax.random.key(0), SIZES)
@@ -62,10 +67,12 @@ def test_parameters_that_are_not_the_models():
 
 
 def test_looking_inside_a_model_whose_stream_runs_otherwise():
-    def no_residual(blocks, x, keys):
+    def no_residual(blocks, x, keys, extra):
         return x
 
-    with pytest.raises(ValueError, match="this model's residual is no_residual"):
+    with pytest.raises(
+        ValueError, match=r"this model's says nothing of them: <function .*no_residual"
+    ):
         attention_vectors(replace(MODEL, residual=no_residual), np.zeros(5, int))
 
 
@@ -93,6 +100,21 @@ def test_masks_and_tokens_of_an_encoder_decoder():
     for source, target in [(np.array([20]), tokens), (tokens, np.array([20]))]:
         with pytest.raises(ValueError, match=r"tokens must lie in 0 … 19 \(vocab 20\); got 20"):
             model(source, target)
+
+
+@pytest.mark.parametrize("model", [MODEL, recurrent(jax.random.key(0), SIZES)])
+def test_masks_of_a_language_model(model):
+    tokens = np.zeros(5, int)
+    with pytest.raises(ValueError, match=r"key_mask must have shape \(5,\).*got bool\[4\]"):
+        model(tokens, key_mask=np.ones(4, bool))
+    with pytest.raises(ValueError, match=r"key_mask must be bool.*got int64\[5\]"):
+        model(tokens, key_mask=tokens)
+
+
+def test_a_source_that_is_none():
+    model = encoder_decoder(jax.random.key(0), SIZES)
+    with pytest.raises(ValueError, match=r"which is a Source; got int64\[5\]"):
+        prefill(model, np.zeros(2, int), capacity=5, source=np.zeros(5, int))
 
 
 def test_tokens_of_a_recurrent_model():

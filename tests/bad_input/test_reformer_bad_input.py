@@ -1,6 +1,6 @@
 """What the Reformer's parts and decoding refuse, before anything is compiled."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from efftx.attention import local_attention
-from efftx.models.decoding import generate, prefill
+from efftx.models import (
+    Kind,
+    Sizes,
+    attention_vectors,
+    generate,
+    local,
+    lsh,
+    prefill,
+    reformer,
+    transformer,
+    with_rounds,
+)
 from efftx.models.embedding import init_embedding
-from efftx.models.inspection import attention_vectors
-from efftx.models.layers import Sizes
 from efftx.models.positions import init_axial
-from efftx.models.reformer import local, lsh, reformer, with_rounds
-from efftx.models.transformer import transformer
 
 KEY = jax.random.key(0)
 SIZES = Sizes(n_layers=2, d_model=8, d_ff=8, n_heads=2, d_head=4, max_len=9, vocab=20)
@@ -82,10 +89,19 @@ def test_generate(how, message):
         generate(MODEL, TOKENS, **{"n_new": 2, "key": KEY, **how})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nearest(Kind):
+    """Each query takes its own value."""
+
+    def attend(self, vectors, key, replay, key_mask):
+        return vectors[-1], None
+
+
 def test_decoding_of_what_it_does_not_know():
-    strange = transformer(KEY, SIZES, attend=lambda q, k, v, key: v)
-    with pytest.raises(ValueError, match=r"what .* computes of a cache is not known"):
+    strange = transformer(KEY, SIZES, kind=Nearest())
+    assert np.isfinite(strange(TOKENS)).all()
+    with pytest.raises(ValueError, match=r"Nearest attention cannot generate: .* Derive it from"):
         prefill(strange, TOKENS, capacity=6)
     other = replace(MODEL, residual=partial(max))
-    with pytest.raises(ValueError, match="decoding follows the streams of plain_residual and"):
+    with pytest.raises(ValueError, match=r"streams.*should be an efftx\.models\.Residual"):
         prefill(other, TOKENS, capacity=6, key=KEY)

@@ -26,7 +26,7 @@ def refuses(message, *arguments, **more):
     [
         (X, X[:9], r"same shape and dtype; got float32\[10, 4\] and float32\[9, 4\]"),
         (X, X.astype(jnp.bfloat16), r"got float32\[10, 4\] and bfloat16\[10, 4\]"),
-        (X[0], X[0], r"x1 must be a \(length, width\) array .* got float32\[4\]"),
+        (X[0], X[0], r"x1 must be a \(length, width\) array, or .* got float32\[4\]"),
         (X, X[:0], r"x2 is empty: got float32\[0, 4\]"),
         (X, jnp.ones((10, 4), int), "x2 must hold floating-point vectors"),
         ([1.0], X, "got a list"),
@@ -89,3 +89,19 @@ def test_what_a_branch_returns(result, message):
     refuses(message, (branch,), (W,), X, X)
     with pytest.raises(ValueError, match=message):
         jax.jit(lambda x: reversible_stack((branch,), (W,), x, x))(X)
+
+
+def test_extra():
+    refuses(
+        "extra must hold arrays and numbers; got a str", (linear,), (W,), X, X, None, {"a": "b"}
+    )
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_no_message_advises_to_map_around_the_stack(entrance):
+    """It is the way that costs most; and the streams of a batch are fine."""
+    with pytest.raises(ValueError, match="with leading axes, as a batch") as error:
+        entrance((linear,), (W,), X[0], X[0])
+    assert "vmap" not in str(error.value)
+    assert "head" not in str(error.value)
+    entrance((linear,), (W,), X[None], X[None])

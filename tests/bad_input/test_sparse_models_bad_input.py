@@ -7,16 +7,25 @@ import jax
 import numpy as np
 import pytest
 
-from efftx.models.decoding import prefill
-from efftx.models.layers import Sizes
-from efftx.models.sparse_attention import init_sparse_attention, init_sparse_lsh_attention
-from efftx.models.sparse_layers import init_multiplicative_readout, init_sparse_feed_forward
-from efftx.models.sru import with_sru
-from efftx.models.terraformer import terraformer_with_encoder
+from efftx.models import (
+    Blocked,
+    Exact,
+    Hashed,
+    Local,
+    Sizes,
+    attention_layer,
+    multiplicative,
+    prefill,
+    sparse_feed_forward,
+    terraformer_with_encoder,
+    with_sru,
+)
+from efftx.models.readouts import init_multiplicative_readout
+from efftx.models.sparse_feed_forward import init_sparse_feed_forward
 
 SIZES = Sizes(d_model=8, d_ff=32, n_heads=2, d_head=4, vocab=10)
 KEY = jax.random.key(0)
-FULL = partial(init_sparse_attention, n_projections=3, attend=max)
+KINDS = {"exact": Exact(), "hashed": Hashed()}
 
 
 def test_d_ff_that_n_does_not_divide():
@@ -30,20 +39,25 @@ def test_d_lowrank(d_lowrank):
         init_sparse_feed_forward(KEY, SIZES, n_units=4, d_lowrank=d_lowrank)
 
 
-@pytest.mark.parametrize("init", [FULL, init_sparse_lsh_attention])
-def test_heads_and_modules_that_do_not_fill_d_model(init):
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_and_modules_that_do_not_fill_d_model(kind):
+    of = lambda *modules: attention_layer(KINDS[kind], multiplicative(*modules))  # noqa: E731
     with pytest.raises(ValueError, match=r"n_heads · d_head must be d_model; got 2 · 3 and 8\."):
-        init(KEY, replace(SIZES, d_head=3))
+        of()(KEY, replace(SIZES, d_head=3))
     with pytest.raises(ValueError, match=r"d_model must be a multiple of S = 3, .* got 8"):
-        init(KEY, SIZES, n_modules=3)
+        of(3)(KEY, SIZES)
 
 
 @pytest.mark.parametrize(
     ("init", "name"),
     [
         (partial(init_multiplicative_readout, n_modules=0), "n_modules"),
-        (partial(init_sparse_lsh_attention, n_hashes=0), "n_hashes"),
-        (partial(init_sparse_lsh_attention, chunk_len=0), "chunk_len"),
+        (lambda *_: Hashed(n_hashes=0), "n_hashes"),
+        (lambda *_: Hashed(chunk_len=0), "chunk_len"),
+        (lambda *_: Hashed(n_buckets=0), "n_buckets"),
+        (lambda *_: Local(chunk_len=0), "chunk_len"),
+        (lambda *_: Blocked(block_len=0), "block_len"),
+        (lambda *_: sparse_feed_forward(n_units=0), "n_units"),
     ],
 )
 def test_numbers_below_one(init, name):

@@ -7,6 +7,7 @@ from functools import cached_property
 import pytest
 
 from efftx.check import Check, CheckFailed
+from efftx.check.edited import exchanged
 from tests.check.sources import functions_of, run
 
 
@@ -16,7 +17,6 @@ class Exercise:
 
     stem: str
     parts: dict[str, Check]  # each with a table of mistakes
-    slips: list  # (part, words of the message, the solution's lines that are edited: how)
     right: list  # (name, another way to be right)
     together: dict[str, Check] = field(default_factory=dict)  # what puts the parts together
 
@@ -38,11 +38,7 @@ class Exercise:
 
     def edited(self, edits: dict[str, str]) -> dict:
         """The solution with a line or two changed."""
-        code = "import numpy as np\n" + self.solution
-        for old, new in edits.items():
-            assert code.count(old) == 1, f"{code.count(old)} times in the solution: {old}"
-            code = code.replace(old, new)
-        return run(code)
+        return run(exchanged(self.solution, edits.items(), "the solution"))
 
     def said(self, name: str, answer: Callable) -> str:
         """What the check says to a wrong answer, on one line."""

@@ -6,95 +6,13 @@ What every exercise is held to stands in ``test_every_exercise.py``.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from efftx import attention
 from efftx.check import attention_is_sparse as check
+from efftx.check import attention_is_sparse_answers as answers
 from tests.check.exercise import Exercise
 from tests.check.sources import run
-
-# What learners do: the solution with a line or two changed, and words that the message must hold.
-
-SORTED = "jnp.sort(weights, axis=-1)[:, -k:].sum(axis=-1)"
-SUMS = "shrink * total + p.sum(axis=-1), shrink[:, None] * weighted + p @ v"
-SHRINK = "jnp.exp(maximum - new_maximum)"
-LARGER = "jnp.maximum(maximum, scores.max(axis=-1))"
-P = "jnp.exp(scores - new_maximum[:, None])"
-COUNT = "jnp.minimum((block + 1) * block_len, length)"
-VISIT = "range(0, start + block_len, block_len)"
-MASK = "key[None, :] <= query[:, None]"
-SLIPS = [
-    ("top_mass", "the k largest. Sort each row", {SORTED: "weights[:, :k].sum(axis=-1)"}),
-    ("top_mass", "k smallest", {"[:, -k:]": "[:, :k]"}),
-    ("top_mass", "columns were sorted", {"weights, axis=-1": "weights, axis=0"}),
-    ("top_mass", "one number for each row", {SORTED: "jnp.sort(weights, axis=0)[-k:].sum(axis=0)"}),
-    ("top_mass", "k-th largest weight alone", {SORTED: "jnp.sort(weights, axis=-1)[:, -k]"}),
-    ("top_mass", "k + 1 weights", {"[:, -k:]": "[:, -k - 1:]"}),
-    ("top_mass", "k - 1 weights", {"[:, -k:]": "[:, len(weights) - k + 1:]"}),
-    ("top_mass", "their sum", {"[:, -k:].sum": "[:, -k:].mean"}),
-    (
-        "top_mass",
-        "several are equal",
-        {SORTED: "(weights * (weights >= jnp.sort(weights)[:, -k, None])).sum(axis=-1)"},
-    ),
-    (
-        "top_mass",
-        "most recent",
-        {SORTED: "(weights * (1 - jnp.tri(len(weights), k=-k))).sum(axis=-1)"},
-    ),
-    ("add_keys", "multiply both by", {SHRINK: "jnp.ones_like(maximum)"}),
-    ("add_keys", "`weighted` were added as it is", {"shrink[:, None] * weighted": "weighted"}),
-    ("add_keys", "`total` were added as it is", {"shrink * total": "total"}),
-    ("add_keys", "sign is the other way", {SHRINK: "jnp.exp(new_maximum - maximum)"}),
-    ("add_keys", "new scores alone", {LARGER: "scores.max(axis=-1)"}),
-    ("add_keys", "the old maximum stayed", {LARGER: "maximum"}),
-    ("add_keys", "shared one maximum", {LARGER: "jnp.maximum(maximum, scores.max())"}),
-    ("add_keys", "their own largest", {P: "jnp.exp(scores - scores.max(axis=-1)[:, None])"}),
-    ("add_keys", "exp overflows", {P: "jnp.exp(scores)"}),
-    ("add_keys", "played no part", {P: "jnp.exp(scores)", SHRINK: "jnp.ones_like(maximum)"}),
-    ("add_keys", "forgotten", {SUMS: "p.sum(axis=-1), p @ v"}),
-    (
-        "add_keys",
-        "divided already",
-        {SUMS: SUMS.replace("shrink[", "(shrink[") + ") / (shrink * total + p.sum(-1))[:, None]"},
-    ),
-    ("keys_compared", "only the allowed keys", {COUNT: "jnp.arange(length) + 1"}),
-    ("keys_compared", "with all keys", {COUNT: "jnp.full(length, length)"}),
-    ("keys_compared", "own block were left out", {COUNT: "block * block_len"}),
-    ("keys_compared", "Count keys", {COUNT: "block + 1"}),
-    ("keys_compared", "always full", {COUNT: "(block + 1) * block_len"}),
-    (
-        "keys_compared",
-        "first place of its block",
-        {COUNT: "jnp.minimum(-(-jnp.arange(length) // block_len) * block_len, length)"},
-    ),
-    (
-        "keys_compared",
-        "round up",
-        {COUNT: "(jnp.arange(length) + 1) // block_len * block_len"},
-    ),
-    ("blocked_causal_attention", "0 times nan is nan", {VISIT: "range(0, length, block_len)"}),
-    (
-        "blocked_causal_attention",
-        "mask were missing altogether",
-        {VISIT: "range(0, length, block_len)", MASK: "True"},
-    ),
-    ("blocked_causal_attention", "diagonal were not masked", {MASK: "True"}),
-    ("blocked_causal_attention", "diagonal were skipped", {VISIT: "range(0, start, block_len)"}),
-    ("blocked_causal_attention", "might not look at itself", {MASK: MASK.replace("<=", "<")}),
-    (
-        "blocked_causal_attention",
-        "places inside the blocks",
-        {MASK: "key[None, :] - first <= query[:, None] - start"},
-    ),
-    ("blocked_causal_attention", "divided by √d", {" / jnp.sqrt(d_head)": ""}),
-    (
-        "blocked_causal_attention",
-        "only the query's own block",
-        {"= add_keys(maximum, total": "= add_keys(maximum - jnp.inf, 0 * total"},
-    ),
-    ("blocked_causal_attention", "were not divided", {"weighted / total[:, None]": "weighted"}),
-]
-
 
 # Other ways to be right: numpy, float64, loops, other formulas, under jit.
 
@@ -138,6 +56,19 @@ def count_in_a_list(length, block_len):
     return jnp.array([min(length, i - i % block_len + block_len) for i in range(length)])
 
 
+def blocks_in_numpy(q, k, v, block_len):
+    q, k, v = map(np.asarray, (q, k, v))
+    outs = []
+    for start in range(0, len(q), block_len):
+        state = answers.nothing_yet(block_len, v.shape[1])
+        for first in range(0, start + block_len, block_len):
+            scores = q[start:][:block_len] @ k[first:][:block_len].T / q.shape[1] ** 0.5
+            scores = answers.where_causal(scores) if first == start else scores
+            state = answers.added(*state, scores, v[first:][:block_len])
+        outs.append(state[2] / state[1][:, None])
+    return np.concatenate(outs)
+
+
 def growing_prefix(q, k, v, block_len):
     """A softmax over the whole prefix of each block: exact, skips, but holds more scores."""
     outs = []
@@ -161,15 +92,14 @@ RIGHT = [
     ("add_keys", add_one_key_at_a_time),
     ("keys_compared", count_by_looking),
     ("keys_compared", count_in_a_list),
-    ("blocked_causal_attention", growing_prefix),
     ("blocked_causal_attention", the_packages),
+    ("blocked_causal_attention", blocks_in_numpy),
 ]
 
 PARTS = ("top_mass", "add_keys", "keys_compared", "blocked_causal_attention")
 EXERCISE = Exercise(
     stem="06_attention_is_sparse",
     parts={name: getattr(check, name) for name in PARTS},
-    slips=SLIPS,
     right=RIGHT,
 )
 said = EXERCISE.said
@@ -197,7 +127,7 @@ def test_sums_that_are_never_reset_are_recognised():
 
 def test_a_slip_without_a_name_is_shown_an_example():
     message = said("top_mass", lambda weights, k: jnp.ones(len(weights)) / 7)
-    assert "The smallest input that fails: weights = [" in message
+    assert "called with the smallest input that fails: weights = [" in message
     assert "mass[0]: got 0.14286, expected 1" in message
 
 
@@ -207,3 +137,56 @@ def test_masking_the_whole_matrix_is_not_skipping():
         lambda q, k, v, block_len: attention.full_attention(q, k, v, causal=True),
     )
     assert "Skip them" in message
+
+
+def only_v_sliced(q, k, v, block_len):
+    """The whole matrix; only the values are read block by block."""
+    scores = q @ k.T / jnp.sqrt(q.shape[1])
+    weights = jax.nn.softmax(jnp.where(jnp.tri(len(q), dtype=bool), scores, -jnp.inf))
+    ends = range(block_len, len(q) + 1, block_len)
+    return jnp.concatenate([weights[end - block_len : end, :end] @ v[:end] for end in ends])
+
+
+def masked_by_a_whole_triangle(q, k, v, block_len):
+    allowed, outs = jnp.tri(len(q), dtype=bool), []
+    for start in range(0, len(q), block_len):
+        state = answers.nothing_yet(block_len, v.shape[1])
+        for first in range(0, start + block_len, block_len):
+            here, there = slice(start, start + block_len), slice(first, first + block_len)
+            scores = jnp.where(
+                allowed[here, there], q[here] @ k[there].T / q.shape[1] ** 0.5, -jnp.inf
+            )
+            state = EXERCISE.solved["add_keys"](*state, scores, v[there])
+        outs.append(state[2] / state[1][:, None])
+    return jnp.concatenate(outs)
+
+
+@pytest.mark.parametrize(
+    ("answer", "shape"),
+    [
+        (growing_prefix, "(16, 256)"),
+        (only_v_sliced, "(256, 256)"),
+        (masked_by_a_whole_triangle, "(256, 256)"),
+    ],
+)
+def test_more_scores_than_a_block_has_are_seen(answer, shape):
+    message = said("blocked_causal_attention", answer)
+    assert message.startswith("✗ blocked_causal_attention returns the right values. But: with 256")
+    assert f"of shape {shape}." in message
+
+
+def test_a_list_of_all_blocks_is_seen():
+    def listed(q, k, v, block_len):
+        outs = []
+        for start in range(0, len(q), block_len):
+            here = slice(start, start + block_len)
+            firsts = range(0, start + block_len, block_len)
+            scores = [q[here] @ k[first:][:block_len].T / q.shape[1] ** 0.5 for first in firsts]
+            scores[-1] = jnp.where(jnp.tri(block_len, dtype=bool), scores[-1], -jnp.inf)
+            largest = jnp.stack([s.max(1) for s in scores]).max(0)[:, None]
+            p = [jnp.exp(s - largest) for s in scores]
+            weighted = sum(w @ v[first:][:block_len] for w, first in zip(p, firsts, strict=True))
+            outs.append(weighted / sum(w.sum(1) for w in p)[:, None])
+        return jnp.concatenate(outs)
+
+    assert "blocks of scores at once" in said("blocked_causal_attention", listed)

@@ -37,6 +37,23 @@ split = Check(
 )
 
 
+count = Check(
+    name="count",
+    returns=("n",),
+    right=lambda x, times: np.int32(len(x)),
+    cases=cases,
+    praise="",
+)
+codes = Check(
+    name="codes",
+    returns=("codes",),
+    right=lambda x, times: np.arange(len(x), dtype=np.int8),
+    cases=cases,
+    praise="",
+    exact=("codes",),
+)
+
+
 def failure(check, answer) -> str:
     with pytest.raises(CheckFailed) as caught:
         check(answer)
@@ -53,8 +70,32 @@ def test_floats_of_any_width_are_floats(kind):
     double(lambda x, times: (2 * np.asarray(x)).astype(kind))
 
 
-def test_what_rounds_too_much_is_not_right():
-    assert "expected" in failure(double, lambda x, times: 2 * x.astype(jnp.bfloat16))
+def test_what_rounds_too_much_is_refused_with_the_reason():
+    said = failure(double, lambda x, times: 2 * x.astype(jnp.bfloat16))
+    assert "`twice` is bfloat16, which has rounded the numbers to a few digits" in said
+
+
+def whole_numbers(array):
+    return [int(x) for x in array]
+
+
+SAYS_THE_SAME = {
+    "list": (double, lambda x, t: [2 * float(one) for one in x]),
+    "list of jax's numbers": (double, lambda x, t: [2 * one for one in x]),
+    "tuple": (double, lambda x, t: tuple(2 * float(one) for one in x)),
+    "lists for several results": (split, lambda x, t: [list(x > 0), np.abs(x).tolist()]),
+    "0 and 1 for bools": (split, lambda x, t: (jnp.int32(x > 0), jnp.abs(x))),
+    "1.0 for bools": (split, lambda x, t: (jnp.float32(x > 0), jnp.abs(x))),
+    "Python's number": (count, lambda x, t: int(t)),
+    "a float that is whole": (count, lambda x, t: float(t)),
+    "numpy's number": (count, lambda x, t: np.int64(t)),
+}
+
+
+@pytest.mark.parametrize("form", SAYS_THE_SAME)
+def test_whatever_says_the_same_is_taken(form):
+    check, answer = SAYS_THE_SAME[form]
+    check(answer)
 
 
 def test_the_named_mistake_is_named_with_its_place():
@@ -72,11 +113,17 @@ def test_any_other_wrong_answer_is_shown_its_smallest_input():
     wrong_when_long = lambda x, times: 2 * x + (times > 2) * jnp.arange(times)  # noqa: E731
     lines = failure(double, wrong_when_long).splitlines()
     assert lines[0] == "✗ double is not right yet."
-    assert "The smallest input that fails:" in lines
+    assert "It was called with the smallest input that fails:" in lines
     assert "    times = 5" in lines
     (place,) = (line for line in lines if "expected" in line and "twice[1]" in line)
     got, expected = (float(part.split()[-1]) for part in place.split(", "))
     assert got == pytest.approx(expected + 1, rel=1e-3)
+
+
+def test_a_mistake_is_named_only_if_every_input_shows_it():
+    """The square on the shortest input, and something else on all others."""
+    sometimes = lambda x, times: x**2 if times == 2 else 3 * x  # noqa: E731
+    assert "square" not in failure(double, sometimes)
 
 
 def test_a_single_number_has_no_place():
@@ -105,14 +152,17 @@ def test_nan_is_not_right():
 
 WRONG_FORM = {
     "double returned None. Is there a `return`": (double, lambda x, t: None),
-    "must be an array, of jax or of numpy; got a list": (double, lambda x, t: [1.0, 2.0]),
-    "must be an array, of jax or of numpy; got a tuple": (double, lambda x, t: (x, x)),
+    "must be an array, of jax or of numpy, or numbers; got a str": (double, lambda x, t: "x"),
+    "must be an array; its rows differ in length": (double, lambda x, t: [[1.0], [1.0, 2.0]]),
+    "`twice` must have shape (2,); got shape (2, 2)": (double, lambda x, t: (x, x)),
     "`twice` must have shape (2,); got shape (2, 1)": (double, lambda x, t: 2 * x[:, None]),
-    "must hold floating-point numbers; got int32": (double, lambda x, t: jnp.int32(x)),
+    "must hold floating-point numbers; got complex64": (double, lambda x, t: x + 0j),
     "`sign` must hold bool (True and False); got int32": (
         split,
-        lambda x, t: (jnp.int32(x > 0), jnp.abs(x)),
+        lambda x, t: (2 * jnp.int32(x > -9), jnp.abs(x)),
     ),
+    "`n` must hold whole numbers; got float32, 1.5 say": (count, lambda x, t: jnp.float32(1.5)),
+    "`codes` must be of dtype int8; got int32": (codes, lambda x, t: jnp.arange(t)),
     "must return 2 arrays, (sign, size); got 3": (split, lambda x, t: (x > 0, x, x)),
     "must return 2 arrays, (sign, size); got an array, bool[2]": (split, lambda x, t: x > 0),
 }
@@ -131,6 +181,14 @@ def test_an_error_inside_the_answer_stays_an_error_and_tells_the_input():
     (note,) = caught.value.__notes__
     assert "The check had called double with" in note
     assert "times = 2" in note
+
+
+@pytest.mark.parametrize("later", [lambda x: x["a"], lambda x: x[None]])
+def test_what_was_wrong_before_is_said_before_an_error_or_a_wrong_shape(later):
+    """The square on the shortest input, as the named mistake; of others it knows nothing."""
+    said = failure(double, lambda x, times: x**2 if times == 2 else later(x))
+    assert "It looks like the square of entry 0." in said
+    assert "times = 2" in said
 
 
 def test_a_stub_is_not_written_yet():

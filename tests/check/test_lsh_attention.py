@@ -9,87 +9,8 @@ import numpy as np
 
 from efftx import attention
 from efftx.check import lsh_attention as check
+from efftx.check import lsh_attention_experiment as experiment
 from tests.check.exercise import Exercise
-
-# What learners do: the solution with a line or two changed, and words that the message must hold.
-
-ALL_Q_K = "q @ keys.T - discount"
-OUT = "jnp.exp(scores - lse[:, None]) @ v, lse"
-DIAGONAL = "jnp.where(itself, -1000.0, scores)"
-WEIGHTS = "jax.nn.softmax(lses, axis=0)"
-SLIPS = [
-    ("sort_and_undo", "descending", {"stable=True": "stable=True, descending=True"}),
-    ("sort_and_undo", "`order` once more", {"return order, slot": "return order, order"}),
-    ("sort_and_undo", "exchanged", {"return order, slot": "return slot, order"}),
-    ("sort_and_undo", "from 1", {"jnp.arange(len(order))": "jnp.arange(1, len(order) + 1)"}),
-    (
-        "sort_and_undo",
-        'kind="stable"',
-        {"jnp.argsort(buckets, stable=True)": "jnp.asarray(np.argsort(np.asarray(buckets)))"},
-    ),
-    ("allowed_pairs", "causal mask were missing", {"if causal:": "if False:"}),
-    (
-        "allowed_pairs",
-        "wrap-around",
-        {"(chunks_back == 1)": "(chunks_back % (chunk.max() + 1) == 1)"},
-    ),
-    ("allowed_pairs", "other buckets", {"buckets[:, None] == buckets[None, :]": "True"}),
-    ("allowed_pairs", "the chunk after", {"(chunks_back == 1)": "(chunks_back == -1)"}),
-    ("allowed_pairs", "only the own chunk", {" | (chunks_back == 1)": ""}),
-    ("allowed_pairs", "look at itself", {"position[:, None] != position[None, :]": "True"}),
-    ("allowed_pairs", "unsorted", {"slot // chunk_len": "position // chunk_len"}),
-    ("allowed_pairs", "rows are queries", {"return allowed": "return allowed.T"}),
-    ("attend", "keys were not normalised", {"q / jnp.linalg.norm(q, axis=-1, keepdims=True)": "q"}),
-    ("attend", "√d", {ALL_Q_K: "q @ keys.T / q.shape[1] ** 0.5 - discount"}),
-    ("attend", "queries were normalised", {ALL_Q_K: "keys @ keys.T - discount"}),
-    ("attend", "discount were ignored", {ALL_Q_K: "q @ keys.T"}),
-    ("attend", "discount were added", {ALL_Q_K: "q @ keys.T + discount"}),
-    ("attend", "always looked at itself", {DIAGONAL: "jnp.where(itself, q @ keys.T, scores)"}),
-    ("attend", "0/0 is nan", {DIAGONAL: "scores"}),
-    ("attend", "-100000", {DIAGONAL: "jnp.where(itself, -1e5, scores)"}),
-    ("attend", "q·k - 1000", {DIAGONAL: "jnp.where(itself, q @ keys.T - 1000, scores)"}),
-    (
-        "attend",
-        "the mean of all values",
-        {DIAGONAL: "scores", "-jnp.inf": "-1e30", OUT: "jax.nn.softmax(scores) @ v, lse"},
-    ),
-    ("attend", "largest score", {"@ v, lse": "@ v, scores.max(axis=-1)"}),
-    ("attend", "its log is missing", {"@ v, lse": "@ v, jnp.exp(lse)"}),
-    ("attend", "over all keys", {"@ v, lse": f"@ v, jax.nn.logsumexp({ALL_Q_K}, axis=-1)"}),
-    ("attend", "add up to 1", {OUT: "jnp.exp(scores) @ v, lse"}),
-    ("attend", "over the queries", {OUT: "jax.nn.softmax(scores, axis=0) @ v, lse"}),
-    (
-        "join_rounds",
-        "log N were forgotten",
-        {"jnp.log(jnp.maximum(n_rounds, 1))": "0.0"},
-    ),
-    ("join_rounds", "log N were forgotten", {"one_round, discount)": "one_round)"}),
-    ("join_rounds", "instead of log N", {"jnp.log(jnp.maximum(n_rounds, 1))": "n_rounds"}),
-    ("join_rounds", "log N were added", {"= jnp.log(": "= -jnp.log("}),
-    (
-        "join_rounds",
-        "max(N, 1)",
-        {"jnp.maximum(n_rounds, 1)": "n_rounds", "-1000.0, scores": "-1000.0 - discount, scores"},
-    ),
-    ("join_rounds", "averaged", {WEIGHTS: "jnp.full_like(lses, 1 / len(lses))"}),
-    ("join_rounds", "added up", {WEIGHTS: "jnp.ones_like(lses)"}),
-    ("join_rounds", "exp(-lse)", {WEIGHTS: "jax.nn.softmax(-lses, axis=0)"}),
-    ("join_rounds", "over the positions", {WEIGHTS: "jax.nn.softmax(lses, axis=1)"}),
-    ("join_rounds", "0/0 is nan", {WEIGHTS: "jnp.exp(lses) / jnp.exp(lses).sum(axis=0)"}),
-    ("join_rounds", "a round of its own", {"v, one_round, discount": "v, allowed[0], discount"}),
-    ("join_rounds", "only the last round", {"in allowed]": "in allowed[-1:]]"}),
-    (
-        "join_rounds",
-        "same key",
-        {"n_rounds = ": "allowed = jnp.stack([allowed[0]] * len(allowed))\n    n_rounds = "},
-    ),
-    (
-        "join_rounds",
-        "the union",
-        {"n_rounds = ": "return attend(q, v, allowed.all(axis=0))[0]\n    n = "},
-    ),
-]
-
 
 # Other ways to be right: numpy, float64, loops, other formulas, under jit.
 
@@ -188,7 +109,6 @@ PARTS = ("sort_and_undo", "allowed_pairs", "attend", "join_rounds")
 EXERCISE = Exercise(
     stem="08_lsh_attention",
     parts={name: getattr(check, name) for name in PARTS},
-    slips=SLIPS,
     right=RIGHT,
     together={"my_lsh_attention": check.my_lsh_attention},
 )
@@ -200,6 +120,15 @@ said = EXERCISE.said
 
 def test_a_slip_without_a_name_is_shown_an_example():
     message = said("allowed_pairs", lambda *case: jnp.ones((len(case[0]),) * 2, bool))
-    assert "The smallest input that fails: buckets = [" in message
+    assert "called with the smallest input that fails: buckets = [" in message
     assert "allowed[0, 0]: got True, expected False" in message
     assert "■ both allow it + only yours allows it" in message
+
+
+def test_the_experiment_measures_the_package():
+    qk, v = map(jnp.asarray, experiment.vectors())
+    buckets = jnp.asarray(experiment.buckets()[:2])
+    ours = attention.lsh_attention(qk, v, buckets=buckets, n_buckets=32, n_hashes=2, chunk_len=32)
+    exact = attention.shared_qk_attention(qk, v, causal=True)
+    error = jnp.linalg.norm(ours - exact) / jnp.linalg.norm(exact)
+    assert abs(experiment.error(2) - error) < 1e-3

@@ -11,102 +11,6 @@ from efftx.check import reversible_layers as check
 from efftx.memory import reversible_forward, reversible_inverse, reversible_stack
 from tests.check.exercise import Exercise
 
-# What learners do: the solution with a line or two changed, and words that the message must hold.
-
-UNDO_F = "x1 = y1 - jnp.tanh(x2 @ w_f)"
-UNDO_G = "x2 = y2 - jnp.tanh(y1 @ w_g)"
-UNDO = "a = c - branch(w[layer], b, extra, seeds[layer])"
-DOWN = "    b, c = y1, y2\n    for layer in reversed(range(len(w))):"
-ALL_DOWN = "jnp.zeros_like(extra)\n    for layer in reversed(range(len(w))):"
-STEP = "g_c, w[layer], extra, seeds[layer])"
-BACK = "return c - y, g_c, g_b + g_through, g_w, g_extra"
-SLIPS = [
-    ("undo_block", "at x2", {UNDO_F: "x1 = y1 - jnp.tanh(y2 @ w_f)"}),
-    (
-        "undo_block",
-        "order in which it was done",
-        {UNDO_G: "x1 = y1 - jnp.tanh(y2 @ w_f)", UNDO_F: "x2 = y2 - jnp.tanh(x1 @ w_g)"},
-    ),
-    ("undo_block", "exchanged: return", {"return x1, x2": "return x2, x1"}),
-    ("undo_block", "F and G were exchanged", {"y1 @ w_g": "y1 @ w_f", "x2 @ w_f": "x2 @ w_g"}),
-    (
-        "undo_block",
-        "subtract",
-        {UNDO_G: UNDO_G.replace("-", "+"), UNDO_F: UNDO_F.replace("-", "+")},
-    ),
-    ("undo_block", "still y1", {UNDO_F: "x1 = y1"}),
-    (
-        "undo_stack",
-        "from the first to the last",
-        {DOWN: DOWN.replace("reversed(range(len(w)))", "range(len(w))")},
-    ),
-    (
-        "undo_stack",
-        "own seed again",
-        {UNDO: UNDO.replace("seeds[layer]", "seeds[len(w) - 1 - layer]")},
-    ),
-    ("undo_stack", "first layer's seed", {UNDO: UNDO.replace("seeds[layer]", "seeds[0]")}),
-    ("undo_stack", "from seed + 1", {UNDO: UNDO.replace("seeds[layer]", "seeds[layer] + 1")}),
-    ("undo_stack", "subtract", {UNDO: UNDO.replace("c - ", "c + ")}),
-    ("undo_stack", "ran on c", {UNDO: UNDO.replace("b, extra", "c, extra")}),
-    (
-        "undo_stack",
-        "inside the loop",
-        {"        b, c = a, b\n    return b, c": "        return a, b"},
-    ),
-    ("undo_stack", "stop too early", {DOWN: DOWN.replace("range(len(w))", "range(1, len(w))")}),
-    ("undo_stack", "x1 and x2 were exchanged", {"    return b, c\n": "    return c, b\n"}),
-    ("undo_stack", "exchanged back", {"        b, c = a, b\n": "        c = a\n"}),
-    (
-        "backward_coupling",
-        "wrong point, at c",
-        {"jax.vjp(f, w, b, extra)": "jax.vjp(f, w, c, extra)"},
-    ),
-    (
-        "backward_coupling",
-        "at the rebuilt a",
-        {
-            "y, pull_back = jax.vjp(f, w, b, extra)": "y = f(w, b, extra)\n"
-            "    pull_back = jax.vjp(f, w, c - y, extra)[1]"
-        },
-    ),
-    ("backward_coupling", "through the branch alone", {BACK: BACK.replace("g_b + ", "")}),
-    ("backward_coupling", "still the one that came in", {BACK: BACK.replace(" + g_through", "")}),
-    ("backward_coupling", "slope 1", {BACK: BACK.replace("g_c,", "g_b,")}),
-    ("backward_coupling", "a minus had slipped", {"pull_back(g_c)": "pull_back(-g_c)"}),
-    ("backward_coupling", "pull back g_c", {"pull_back(g_c)": "pull_back(g_b)"}),
-    ("backward_coupling", "dropped", {BACK: BACK.replace("g_extra", "0 * g_extra")}),
-    ("backward_coupling", "added to c once more", {BACK: BACK.replace("c - y", "c + y")}),
-    (
-        "backward_stack",
-        "from the first to the last",
-        {
-            ALL_DOWN: ALL_DOWN.replace("reversed(range(len(w)))", "range(len(w))"),
-            "g_ws[::-1]": "g_ws",
-        },
-    ),
-    ("backward_stack", "Turn it round", {"g_ws[::-1]": "g_ws"}),
-    ("backward_stack", "write over it", {"g_extra += g_seen": "g_extra = g_seen"}),
-    ("backward_stack", "it is 0", {"g_extra += g_seen": "pass"}),
-    ("backward_stack", "mean over the layers", {"g_extra += g_seen": "g_extra += g_seen / len(w)"}),
-    (
-        "backward_stack",
-        "taken at y1",
-        {
-            "b, c, g_b, g_c = a, b, g_a, g_b": "g_b, g_c = g_a, g_b",
-            "return b, c, g_b": "return y2, y1, g_b",
-        },
-    ),
-    ("backward_stack", "first layer's seed", {STEP: STEP.replace("seeds[layer]", "seeds[0]")}),
-    ("backward_stack", "from seed + 1", {STEP: STEP.replace("seeds[layer]", "seeds[layer] + 1")}),
-    (
-        "backward_stack",
-        "their gradients were exchanged",
-        {"return b, c, g_b, g_c, jnp": "return b, c, g_c, g_b, jnp"},
-    ),
-]
-
-
 # Other ways to be right: the package, autodiff of the way forward, by hand, under jit.
 
 
@@ -142,6 +46,15 @@ def packages_gradients(y1, y2, g1, g2, w, extra, seeds):
     return x1, x2, *pull_back((g1, g2))
 
 
+def packages_stack():
+    """Its scan in the place of our loops."""
+
+    def run(x1, x2, w, extra, seeds):
+        return reversible_stack((dropped,), (w,), x1, x2, keys(seeds), extra)
+
+    return run
+
+
 def gradients_of_the_way_forward(b, c, g_b, g_c, w, extra, seed):
     """All at once: the vjp of the coupling itself."""
     run = lambda a, b, w, extra: (b, a + dropped(w, b, jax.random.key(seed), extra)[0])  # noqa: E731
@@ -172,13 +85,13 @@ RIGHT = [
     ("backward_coupling", gradients_of_the_way_forward),
     ("backward_coupling", by_hand),
     ("backward_stack", packages_gradients),
+    ("make_stack", packages_stack),
 ]
 
-PARTS = ("undo_block", "undo_stack", "backward_coupling", "backward_stack")
+PARTS = ("undo_block", "undo_stack", "backward_coupling", "backward_stack", "make_stack")
 EXERCISE = Exercise(
     stem="03_reversible_layers",
     parts={name: getattr(check, name) for name in PARTS},
-    slips=SLIPS,
     right=RIGHT,
 )
 
@@ -204,3 +117,58 @@ def test_an_error_of_rounding_is_no_mistake():
         return tuple(x.astype(jnp.float32) for x in packages_inverse(*case))
 
     check.undo_stack(rounded)
+
+
+def rebuilt_first_and_stored_then(y1, y2, g1, g2, w, extra, seeds):
+    """Right to the last digit, and every layer's stream is stored on the way."""
+    x1, x2 = packages_inverse(y1, y2, w, extra, seeds)
+    forward = EXERCISE.solved["forward"]
+    pull_back = jax.vjp(lambda *given: forward(*given, seeds), x1, x2, w, extra)[1]
+    return x1, x2, *pull_back((g1, g2))
+
+
+def undone_first_and_differentiated_then(y1, y2, g1, g2, w, extra, seeds):
+    """All streams in a list, then the gradients."""
+    streams, pull_back = [(y1, y2)], EXERCISE.solved["backward_coupling"]
+    for n in reversed(range(len(w))):
+        b, c = streams[-1]
+        streams.append((c - dropped(w[n], b, jax.random.key(seeds[n]), extra)[0], b))
+    g_ws, g_extra = [], 0
+    for b_c, n in zip(streams, reversed(range(len(w))), strict=False):
+        _, g1, g2, g_w, g_seen = pull_back(*b_c, g1, g2, w[n], extra, seeds[n])
+        g_ws.append(g_w)
+        g_extra += g_seen
+    return *streams[-1], g1, g2, jnp.stack(g_ws[::-1]), g_extra
+
+
+def test_what_stores_is_told_how_much():
+    said = EXERCISE.said("backward_stack", rebuilt_first_and_stored_then)
+    assert said.startswith("✗ backward_stack returns the right values. But: it holds ")
+    assert "So it stores activations" in said
+
+
+def test_a_list_of_all_streams_is_storing_too():
+    said = EXERCISE.said("backward_stack", undone_first_and_differentiated_then)
+    assert "streams of 8 KiB more for every layer. So it stores activations" in said
+
+
+def checkpointed():
+    """Only the streams between the layers, and that is enough."""
+
+    def run(x1, x2, w, extra, seeds):
+        for n in range(len(w)):
+            branch = jax.checkpoint(
+                lambda *given, n=n: dropped(given[0], given[1], jax.random.key(seeds[n]), given[2])[
+                    0
+                ]
+            )
+            x1, x2 = x2, x1 + branch(w[n], x2, extra)
+        return x1, x2
+
+    return run
+
+
+def test_jaxs_own_gradient_stores():
+    for make in (lambda: EXERCISE.solved["forward"], checkpointed):
+        said = EXERCISE.said("make_stack", make)
+        assert said.startswith("✗ make_stack returns the right values. But: it holds ")

@@ -6,140 +6,11 @@ What every exercise is held to stands in ``test_every_exercise.py``.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from efftx import sparsity
 from efftx.check import sparse_feed_forward as check
 from tests.check.exercise import Exercise
-
-# What learners do: the solution with a line or two changed, and words that the message must hold.
-
-CUT = "(x @ c1 @ c2).reshape(len(x), -1, n_units)"
-HIGHEST = "highest = jnp.argmax(scores, axis=-1)"
-JOINED = "jax.nn.one_hot(highest, n_units, dtype=bool).reshape(len(x), -1)"
-G_SCORES = "soft * (g - (soft * g).sum(axis=-1, keepdims=True))"
-MASK = "mask = jax.nn.one_hot(jnp.argmax(scores + noise, axis=-1), n_units)"
-HIDDEN = "hidden = jax.nn.relu(x @ w1[:, at] + b1[at])"
-SHARES = "jax.nn.one_hot(units, n_units).mean(axis=0)"
-LOGS = "jnp.log(jnp.where(shares == 0, 1, shares))"
-EFFECTIVE = "jnp.exp(-(shares * logs).sum(axis=-1))"
-SLIPS = [
-    (
-        "units_that_are_on",
-        "over the wrong axis",
-        {
-            HIGHEST: "highest = jnp.argmax(scores, axis=1)",
-            JOINED: "jax.nn.one_hot(highest, scores.shape[1], axis=1, dtype=bool)"
-            ".reshape(len(x), -1)",
-        },
-    ),
-    (
-        "units_that_are_on",
-        "every n_blocks-th unit",
-        {
-            CUT: "(x @ c1 @ c2).reshape(len(x), n_units, -1)",
-            HIGHEST: "highest = jnp.argmax(scores, axis=1)",
-            JOINED: "jax.nn.one_hot(highest, n_units, axis=1, dtype=bool).reshape(len(x), -1)",
-        },
-    ),
-    (
-        "units_that_are_on",
-        "only one of all units",
-        {
-            HIGHEST: "highest = jnp.argmax(scores.reshape(len(x), -1), axis=-1)",
-            JOINED: "jax.nn.one_hot(highest, c2.shape[1], dtype=bool)",
-        },
-    ),
-    (
-        "units_that_are_on",
-        "score above 0 were on",
-        {JOINED: "(scores > 0).reshape(len(x), -1)"},
-    ),
-    (
-        "units_that_are_on",
-        "lowest score had won",
-        {"jnp.argmax(scores, axis": "jnp.argmin(scores, axis"},
-    ),
-    ("units_that_are_on", "a ReLU stood", {CUT: f"jax.nn.relu{CUT}"}),
-    ("units_that_are_on", "largest magnitude", {CUT: f"jnp.abs{CUT}"}),
-    ("straight_through", "noise played no part", {"scores + noise": "scores"}),
-    (
-        "straight_through",
-        "added to the probabilities",
-        {"scores + noise": "jax.nn.softmax(scores, axis=-1) + noise"},
-    ),
-    ("straight_through", "were the soft one", {MASK: "mask = jax.nn.softmax(scores)"}),
-    (
-        "straight_through",
-        "softmax of score + noise",
-        {MASK: "mask = jax.nn.softmax(scores + noise)"},
-    ),
-    (
-        "straight_through",
-        "without the straight-through step",
-        {G_SCORES: "mask * (g - (mask * g).sum(axis=-1, keepdims=True))"},
-    ),
-    ("straight_through", "passed on unchanged", {G_SCORES: "g"}),
-    (
-        "straight_through",
-        "over all units of all blocks",
-        {
-            "jax.nn.softmax(scores, axis=-1)": "jax.nn.softmax(scores, axis=(0, 1))",
-            G_SCORES: "soft * (g - (soft * g).sum())",
-        },
-    ),
-    (
-        "straight_through",
-        "noise had got into",
-        {"jax.nn.softmax(scores, axis=-1)": "jax.nn.softmax(scores + noise, axis=-1)"},
-    ),
-    ("straight_through", "sum were missing", {G_SCORES: "soft * g"}),
-    ("straight_through", "its own score alone", {G_SCORES: "soft * (1 - soft) * g"}),
-    ("straight_through", "taken of g and not", {G_SCORES: G_SCORES.replace("(soft * g)", "g")}),
-    (
-        "only_the_chosen",
-        "multiplied by 0",
-        {
-            HIDDEN: "on = jnp.zeros_like(b1, bool).at[at].set(True)\n"
-            "    hidden = jnp.where(on, jax.nn.relu(x @ w1 + b1), 0)",
-            "hidden @ w2[at]": "hidden @ w2",
-        },
-    ),
-    ("only_the_chosen", "rows of W1 were", {"x @ w1[:, at]": "w1[at] @ x"}),
-    ("only_the_chosen", "columns of W2 were", {"hidden @ w2[at]": "w2[:, at] @ hidden"}),
-    (
-        "only_the_chosen",
-        "within the blocks were taken",
-        {"at = n_units * jnp.arange(n_blocks) + units": "at = units"},
-    ),
-    (
-        "only_the_chosen",
-        "in the wrong order",
-        {"n_units * jnp.arange(n_blocks) + units": "jnp.arange(n_blocks) + n_blocks * units"},
-    ),
-    ("only_the_chosen", "b1 were forgotten", {" + b1[at]": ""}),
-    ("only_the_chosen", "b1 were taken", {"b1[at]": "b1[units]"}),
-    ("only_the_chosen", "b2 were forgotten", {" + b2\n": "\n"}),
-    ("only_the_chosen", "ReLU were forgotten", {HIDDEN: "hidden = x @ w1[:, at] + b1[at]"}),
-    ("load", "not divided", {SHARES: SHARES.replace("mean", "sum")}),
-    ("load", "all choices of all blocks", {SHARES: f"{SHARES} / units.shape[1]"}),
-    (
-        "load",
-        "thrown together",
-        {SHARES: f"jnp.ones((units.shape[1], 1)) * {SHARES}.mean(axis=0)"},
-    ),
-    ("load", "which is nan", {LOGS: "jnp.log(shares)"}),
-    ("load", "entropy were returned", {EFFECTIVE: "-(shares * logs).sum(axis=-1)"}),
-    ("load", "sign of the entropy", {EFFECTIVE: EFFECTIVE.replace("-(", "(")}),
-    ("load", "were in bits", {LOGS: LOGS.replace("jnp.log", "jnp.log2")}),
-    ("load", "ever on", {EFFECTIVE: "(shares > 0).sum(axis=-1) * 1.0"}),
-    ("load", "1 / Σ p²", {EFFECTIVE: "1 / (shares**2).sum(axis=-1)"}),
-    (
-        "load",
-        "one number were made",
-        {EFFECTIVE: "jnp.full(len(shares), jnp.exp(-(shares * logs).sum(axis=-1).mean()))"},
-    ),
-]
-
 
 # Other ways to be right: numpy, the package, jax's own gradients.
 
@@ -188,6 +59,19 @@ def chosen_one_by_one(x, units, w1, b1, w2, b2):
     return y
 
 
+def chosen_in_a_loop(x, units, w1, b1, w2, b2):
+    def add(y, i):
+        return y + jax.nn.relu(x @ w1[:, i] + b1[i]) * w2[i], None
+
+    at = len(b1) // len(units) * jnp.arange(len(units)) + units
+    return jax.lax.scan(add, b2, at)[0]
+
+
+def chosen_in_numpy(x, units, w1, b1, w2, b2):
+    at = len(b1) // len(units) * np.arange(len(units)) + np.asarray(units)
+    return (np.maximum(x @ w1[:, at] + b1[at], 0) @ w2[at] + b2).tolist()
+
+
 def load_in_numpy(units, n_units):
     shares, effective = [], []
     for block in np.asarray(units).T:
@@ -204,6 +88,8 @@ RIGHT = [
     ("straight_through", through_by_jacobian),
     ("only_the_chosen", chosen_by_package),
     ("only_the_chosen", chosen_one_by_one),
+    ("only_the_chosen", chosen_in_a_loop),
+    ("only_the_chosen", chosen_in_numpy),
     ("load", load_in_numpy),
 ]
 
@@ -211,13 +97,49 @@ PARTS = ("units_that_are_on", "straight_through", "only_the_chosen", "load")
 EXERCISE = Exercise(
     stem="10_sparse_feed_forward",
     parts={name: getattr(check, name) for name in PARTS},
-    slips=SLIPS,
     right=RIGHT,
     together={"my_sparse_layer": check.my_sparse_layer},
 )
 
 
 # Special to this exercise.
+
+
+def on_among_all(units, b1):
+    at = len(b1) // len(units) * jnp.arange(len(units)) + units
+    return (jnp.arange(len(b1))[:, None] == at).any(axis=1)
+
+
+def hides_the_others(x, units, w1, b1, w2, b2):
+    on = on_among_all(units, b1)
+    hidden = jnp.where(on, jax.nn.relu(x @ w1 + b1), 0)
+    return hidden @ jnp.where(on[:, None], w2, 0) + b2
+
+
+def clears_the_others(x, units, w1, b1, w2, b2):
+    on = on_among_all(units, b1)
+    w1, b1, w2 = map(jnp.nan_to_num, (w1, b1, w2))
+    return (jax.nn.relu(x @ w1 + b1) * on) @ w2 + b2
+
+
+def gathers_w1_alone(x, units, w1, b1, w2, b2):
+    at = jnp.flatnonzero(on_among_all(units, b1), size=len(units))
+    hidden = jnp.zeros_like(b1).at[at].set(jax.nn.relu(x @ w1[:, at] + b1[at]))
+    return hidden @ jnp.nan_to_num(w2) + b2
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        (hides_the_others, "384 numbers of `w1`, of which 24"),
+        (clears_the_others, "1152 numbers of `w1`, of which 24"),
+        (gathers_w1_alone, "1152 numbers of `w2`, of which 24"),
+    ],
+)
+def test_who_reads_all_weights_is_told_how_many(answer, read):
+    said = EXERCISE.said("only_the_chosen", answer)
+    assert said.startswith("✗ only_the_chosen returns the right values. But: With 4 of 64 units on")
+    assert read in said
 
 
 def test_units_cut_the_wrong_way_are_a_matter_of_shape():

@@ -11,62 +11,6 @@ from efftx.check import terraformer as check
 from efftx.models.sru import SRU
 from tests.check.exercise import Exercise
 
-CONTROLLER = "d_model * d_lowrank + d_lowrank * d_ff"
-READ, CUT = "read_first = source[mask]", "y[len(read_first) :]"
-CARRIED, SHOWN = "f * c + (1 - f) * (x @ w)", "r * jnp.tanh(c_next) + (1 - r) * x"
-ALONE, TOGETHER = "whole / (whole - seconds + faster)", "whole / faster.sum()"
-SLIPS = [
-    ("weights_read", "no row of W2", {"2 * d_model * (d_ff": "d_model * (d_ff"}),
-    ("weights_read", "all units were counted", {"(d_ff // n_units)": "d_ff"}),
-    ("weights_read", "n_units units were on", {"(d_ff // n_units)": "n_units"}),
-    ("weights_read", "C1 only", {CONTROLLER: "d_model * d_lowrank"}),
-    ("weights_read", "one matrix of d_model × d_ff", {CONTROLLER: "d_model * d_ff"}),
-    ("weights_read", "9 matrices in all", {"3 * 3 * 3 * d_module": "3 * 3 * d_module"}),
-    ("weights_read", "S × S", {"3 * 3 * 3 * d_module**2": "27 * n_modules**2"}),
-    ("weights_read", "D were forgotten", {"d_model * readout_modules + d_model": "d_model"}),
-    ("decode_after_source", "left between", {READ: "read_first = source"}),
-    ("decode_after_source", "turned round", {READ: "read_first = source[~mask]"}),
-    ("decode_after_source", "expected at the end", {READ: "read_first = source[: mask.sum()]"}),
-    (
-        "decode_after_source",
-        "read behind the target",
-        {"[read_first, target]": "[target, read_first]", CUT: "y[: len(target)]"},
-    ),
-    ("decode_after_source", "first rows", {CUT: "y[: len(target)]"}),
-    ("decode_after_source", "one too early", {CUT: "y[len(read_first) - 1 :][: len(target)]"}),
-    (
-        "decode_after_source",
-        "source of full length",
-        {"[read_first, target]": "[read_first, target, source[~mask]]", CUT: "y[len(source) :]"},
-    ),
-    ("sru_step", "f and 1 - f", {CARRIED: "(1 - f) * c + f * (x @ w)"}),
-    ("sru_step", "at full strength", {CARRIED: "f * c + x @ w"}),
-    (
-        "sru_step",
-        "weights of the two gates",
-        {
-            "f = jax.nn.sigmoid(x @ w_f + b_f)": "f = jax.nn.sigmoid(x @ w_r + b_r)",
-            "    r = jax.nn.sigmoid(x @ w_r + b_r)": "    r = jax.nn.sigmoid(x @ w_f + b_f)",
-        },
-    ),
-    ("sru_step", "looked at c", {"x @ w_f": "c @ w_f", "x @ w_r": "c @ w_r"}),
-    ("sru_step", "the old c", {SHOWN: SHOWN.replace("c_next", "c")}),
-    ("sru_step", "way past the unit", {SHOWN: "r * jnp.tanh(c_next)"}),
-    ("sru_step", "tanh were taken of x W", {CARRIED: "f * c + (1 - f) * jnp.tanh(x @ w)"}),
-    ("sru_step", "results were exchanged", {"return h, c_next": "return c_next, h"}),
-    ("speedups", "the product", {TOGETHER: "alone.prod()"}),
-    ("speedups", "weighted by the seconds", {TOGETHER: "(seconds * factors).sum() / whole"}),
-    ("speedups", "the factors themselves", {ALONE: "factors"}),
-    ("speedups", "no time at all", {ALONE: "whole / (whole - seconds)"}),
-    ("speedups", "what a part saves", {ALONE: "whole / (whole - faster)"}),
-    (
-        "speedups",
-        "upside down",
-        {ALONE: "(whole - seconds + faster) / whole", TOGETHER: "faster.sum() / whole"},
-    ),
-]
-
-
 # Other ways to be right: numpy, the package, under jit.
 
 
@@ -114,7 +58,6 @@ PARTS = ("weights_read", "decode_after_source", "sru_step", "speedups")
 EXERCISE = Exercise(
     stem="12_terraformer",
     parts={name: getattr(check, name) for name in PARTS},
-    slips=SLIPS,
     right=RIGHT,
     together={"my_sru": check.my_sru},
 )

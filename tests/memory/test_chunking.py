@@ -180,6 +180,10 @@ def loss(chunk_len):
     return nats
 
 
+def all_logits(w, x):
+    return cross_entropy_reference(readout, w, x, jnp.zeros(LONG, jnp.int32))
+
+
 @pytest.mark.parametrize("chunk_len", [64, 256, 1000])
 def test_the_activations_of_one_chunk_exist_at_a_time(chunk_len):
     """One (m, d_ff) array forward; the activations and their gradients backward."""
@@ -188,9 +192,9 @@ def test_the_activations_of_one_chunk_exist_at_a_time(chunk_len):
     forward = temporary_bytes(layer(chunk_len), PARAMS, X)
     backward = temporary_bytes(both(layer(chunk_len)), PARAMS, X)
     weights = 2 * 64 * WIDE * BYTES
-    assert forward < 1.1 * one_chunk + 3 * vectors
+    assert forward < 1.5 * one_chunk + 3 * vectors
     assert backward < 4 * one_chunk + 6 * vectors + weights
-    assert backward < LONG * WIDE * BYTES / 3
+    assert backward < temporary_bytes(both(feed_forward), PARAMS, X) / 5
 
 
 @pytest.mark.parametrize("chunk_len", [64, 256, 1000])
@@ -202,7 +206,7 @@ def test_the_logits_of_one_chunk_exist_at_a_time(chunk_len):
     backward = temporary_bytes(both(loss(chunk_len)), w, X)
     assert forward < 2.1 * one_chunk + 3 * vectors
     assert backward < 4 * one_chunk + 6 * vectors + 64 * WIDE * BYTES
-    assert backward < LONG * WIDE * BYTES / 3
+    assert backward < temporary_bytes(both(all_logits), w, X) / 4
 
 
 def test_the_measure_sees_what_is_whole():
@@ -213,8 +217,7 @@ def test_the_measure_sees_what_is_whole():
     assert temporary_bytes(both(feed_forward), PARAMS, X) >= 2 * whole
     assert temporary_bytes(both(in_a_loop), PARAMS, X) >= whole
     w = FLOATS((64, WIDE))
-    logits = lambda w, x: cross_entropy_reference(readout, w, x, jnp.zeros(LONG, jnp.int32))  # noqa: E731
-    assert temporary_bytes(both(logits), w, X) >= whole
+    assert temporary_bytes(both(all_logits), w, X) >= whole
 
 
 def kept_bytes(function, *arguments) -> int:

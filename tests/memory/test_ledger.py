@@ -1,7 +1,7 @@
 """The ledger against what jax keeps, what the compiler plans, and what the programs multiply."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -21,11 +21,17 @@ from efftx.memory.ledger import (
     state_bytes,
     working_bytes,
 )
-from efftx.models import reformer as reformers
-from efftx.models.layers import Sizes, blocked, full, shared
-from efftx.models.parameters import n_parameters as count_parameters
-from efftx.models.residuals import reversible_residual
-from efftx.models.transformer import transformer
+from efftx.models import (
+    Blocked,
+    Exact,
+    Shared,
+    Sizes,
+    lsh,
+    reformer,
+    reversible_residual,
+    transformer,
+)
+from efftx.models import n_parameters as count_parameters
 from efftx.training.losses import bits_per_byte
 
 N_HASHES, LSH_CHUNK_LEN = 3, 8
@@ -33,14 +39,16 @@ SMALL = Sizes(n_layers=5, d_model=16, d_ff=40, n_heads=2, d_head=7, max_len=100,
 WIDER = Sizes(n_layers=3, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=256, vocab=256)
 
 
-def lsh(qk, v, key=None):
-    attend = partial(
-        lsh_attention, key=jax.random.key(0), n_hashes=N_HASHES, chunk_len=LSH_CHUNK_LEN
-    )
-    return jax.vmap(attend)(qk, v)
+@dataclass(frozen=True, kw_only=True)
+class HashedAtOnce(Shared):
+    """LSH attention in all heads together: the ledger knows nothing of one head at a time."""
+
+    def attend(self, vectors, key, replay, key_mask):
+        how = {"n_hashes": N_HASHES, "chunk_len": LSH_CHUNK_LEN}
+        return lsh_attention(*vectors, key=jax.random.key(0), **how), None
 
 
-ATTEND = {"full": full, "blocked": blocked, "shared": shared, "lsh": lsh}
+KINDS = {"full": Exact(), "blocked": Blocked(), "shared": Shared(), "lsh": HashedAtOnce()}
 
 
 def a_step(sizes, **how) -> Step:
@@ -55,8 +63,7 @@ def a_program(step: Step, sizes, dtype=jnp.float32):
         model = transformer(
             jax.random.key(0),
             sizes,
-            shared_qk=step.attention in ("shared", "lsh"),
-            attend=ATTEND[step.attention],
+            kind=KINDS[step.attention],
             ff_chunk_len=step.ff_chunk_len,
         )
         if step.reversible:
@@ -84,7 +91,7 @@ CHUNKS = [{}, {"ff_chunk_len": 8, "loss_chunk_len": 8}, {"ff_chunk_len": 30}]
 
 
 @pytest.mark.parametrize("chunks", CHUNKS, ids=["plain", "chunked", "feed_forward_chunked"])
-@pytest.mark.parametrize("attention", ATTEND)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize(
     ("sizes", "length", "batch"), [(SMALL, 96, 1), (WIDER, 200, 3)], ids=["small", "wider"]
 )
@@ -124,7 +131,7 @@ def test_residuals_of_bfloat16():
         assert residuals / 2 < ours < residuals
 
 
-@pytest.mark.parametrize("attention", ATTEND)
+@pytest.mark.parametrize("attention", KINDS)
 def test_parameters_are_counted(attention):
     step = a_step(SMALL, length=96, attention=attention)
     _, model, _ = a_program(step, SMALL)
@@ -248,9 +255,9 @@ def test_flops_of_a_reformer():
     """Reversible, in chunks, head by head: each branch is evaluated once on the way back."""
     chunks = {"ff_chunk_len": 64, "loss_chunk_len": 64, "reversible": True}
     step = a_step(WIDER, length=256, attention="lsh", **chunks)
-    attention = reformers.lsh(n_hashes=N_HASHES, chunk_len=LSH_CHUNK_LEN)
+    attention = lsh(n_hashes=N_HASHES, chunk_len=LSH_CHUNK_LEN)
     how = {"attention": attention, "ff_chunk_len": step.ff_chunk_len}
-    model = jax.eval_shape(lambda: reformers.reformer(jax.random.key(0), WIDER, **how))
+    model = jax.eval_shape(lambda: reformer(jax.random.key(0), WIDER, **how))
     loss = partial(bits_per_byte, key=jax.random.key(0), chunk_len=step.loss_chunk_len)
     arguments = model, jax.ShapeDtypeStruct((step.length + 1,), jnp.int32)
     both = products(jax.make_jaxpr(jax.value_and_grad(loss))(*arguments).jaxpr)

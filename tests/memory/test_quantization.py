@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from efftx.memory import (
+    Quantized,
     dequantize,
     dequantize_reference,
     quantize,
@@ -196,3 +197,29 @@ def test_small_steps_add_up_only_if_rounding_is_stochastic():
         stuck, moving = walk(stuck, None), walk(moving, key)
     np.testing.assert_allclose(stuck[1], 64 / 127, rtol=1e-6)
     assert abs(moving[1] * 127 - 83.5) < 15  # a standard deviation is √(200 · 0.09) = 4.2
+
+
+@pytest.mark.parametrize("n_leading", [1, 2])
+def test_what_was_quantized_under_vmap_comes_back_whole(n_leading):
+    """Each row with its own absmax, not with the first row's."""
+    sizes = np.array([1.0, 10, 100])[:, None]
+    x = jnp.float32(np.random.default_rng(3).normal(size=(2, 3, 10)) * sizes)
+    x, pack = x[0] if n_leading == 1 else x, partial(quantize_blockwise, block_len=4)
+    for _ in range(n_leading):
+        pack = jax.vmap(pack)
+    packed = pack(x)
+    assert jnp.allclose(dequantize(packed), x, rtol=0, atol=jnp.abs(x).max(-1, keepdims=True) / 254)
+    np.testing.assert_allclose(dequantize_reference(packed), dequantize(packed), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", [quantize, partial(quantize_blockwise, block_len=4)])
+def test_a_slice_is_refused(method):
+    """Codes of one row and the absmax of another layout: what came out was of the wrong scale."""
+    packed = method(jnp.ones((3, 8)))
+    for wrong in (
+        Quantized(packed.values[0], packed.absmax, packed.block_len),
+        Quantized(packed.values, packed.absmax[0], packed.block_len),
+        Quantized(packed.values, packed.absmax.ravel()[:2], packed.block_len),
+    ):
+        with pytest.raises(ValueError, match="of one call of quantize"):
+            dequantize(wrong)

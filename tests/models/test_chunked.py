@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,29 @@ import numpy as np
 import pytest
 from jax.tree_util import register_dataclass
 
-from efftx.models.chunked import Chunked
-from efftx.models.layers import Sizes, blocked
-from efftx.models.parameters import named_parameters, with_parameters
-from efftx.models.transformer import transformer
+from efftx.models import (
+    NOTHING,
+    Blocked,
+    Chunked,
+    Extra,
+    Layer,
+    Sizes,
+    Source,
+    attention_layer,
+    chosen_units,
+    chunked,
+    init_feed_forward,
+    language_model,
+    named_parameters,
+    plain_residual,
+    prefill,
+    reversible_residual,
+    sparse_feed_forward,
+    step,
+    transformer,
+    with_parameters,
+    with_sru,
+)
 from efftx.training.losses import bits_per_byte
 
 SIZES = Sizes(n_layers=2, d_model=16, d_ff=48, n_heads=2, d_head=8, max_len=64, vocab=256)
@@ -45,21 +65,63 @@ def test_loss_and_gradients_are_the_plain_models(chunk_len):
 
 @register_dataclass
 @dataclass(frozen=True)
-class Noise:
-    """A layer that draws numbers, and looks at extra."""
+class Noise(Layer):
+    """A layer that draws numbers, looks at extra, and chooses."""
 
-    scale: float
+    scale: Any
 
-    def __call__(self, x, key=None, extra=None):
-        return extra + self.scale * jax.random.normal(key, x.shape)
+    positionwise: ClassVar[bool] = True
+
+    def __call__(self, x, key=None, extra=NOTHING, replay=None):
+        chosen = (jax.random.normal(key, x.shape[:1]) > 0) if replay is None else replay
+        drawn = self.scale * jax.random.normal(key, x.shape)
+        return extra.source.vectors + drawn * (1 + chosen[:, None]), chosen
+
+
+def beside(number: float) -> Extra:
+    return Extra(source=Source(jnp.float32(number)))
 
 
 def test_every_chunk_draws_its_own_numbers_and_replays_them():
     layer, x, key = Chunked(Noise(jnp.float32(1)), 10), jnp.zeros((40, 3)), jax.random.key(0)
-    drawn = layer(x, key, 5.0)
+    drawn, chosen = layer(x, key, beside(5))
     assert len(np.unique(drawn)) == drawn.size
-    np.testing.assert_array_equal(layer(x, key, 5.0), drawn)
-    np.testing.assert_allclose(layer(x, key, 7.0), drawn + 2, rtol=1e-6)
+    assert 0 < chosen.sum() < len(x)
+    np.testing.assert_array_equal(layer(x, key, beside(5))[0], drawn)
+    np.testing.assert_allclose(layer(x, key, beside(7))[0], drawn + 2, rtol=1e-6)
+    again, unchosen = layer(x, key, beside(5), ~chosen)
+    np.testing.assert_array_equal(unchosen, ~chosen)
+    assert (again != drawn).all()
+
+
+def test_what_looks_at_several_positions_is_not_chunked():
+    """Before anything is computed: in chunks it would be another function."""
+    with pytest.raises(ValueError, match=r"WithSRU looks at several positions.*Chunk what is in"):
+        jax.eval_shape(lambda: chunked(with_sru(init_feed_forward), 4)(jax.random.key(0), SIZES))
+    layer = with_sru(chunked(init_feed_forward, 4))(jax.random.key(0), SIZES)
+    assert isinstance(layer.layer, Chunked)
+
+
+@pytest.mark.parametrize("residual", [plain_residual, reversible_residual])
+def test_a_chunked_controller_chooses_trains_and_generates_as_the_whole_layer(residual):
+    """Its units are replayed, seen from outside, and hard where it generates, whatever the key."""
+    sparse, key = sparse_feed_forward(n_units=4), jax.random.key(1)
+    make = lambda feed_forward: language_model(  # noqa: E731
+        jax.random.key(0), SIZES, attention_layer(), feed_forward, residual
+    )
+    whole, in_chunks = make(sparse), make(chunked(sparse, 16))
+    np.testing.assert_array_equal(chosen_units(in_chunks, TEXT), chosen_units(whole, TEXT))
+    np.testing.assert_allclose(in_chunks(TEXT), whole(TEXT), atol=1e-5)
+    logits, state = prefill(in_chunks, TEXT[:20], capacity=30, key=key)
+    hard = whole(TEXT[:22])
+    np.testing.assert_allclose(logits, hard[19], atol=1e-4)
+    for position in (20, 21):
+        logits, state = step(in_chunks, state, TEXT[position])
+        np.testing.assert_allclose(logits, hard[position], atol=1e-4)
+    loss = lambda model: bits_per_byte(model, TEXT)  # noqa: E731
+    ours, theirs = (jax.tree.leaves(jax.jit(jax.grad(loss))(m)) for m in (in_chunks, whole))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * float(jnp.abs(other).max()))
 
 
 def temporary_bytes(model, loss, length):
@@ -74,7 +136,7 @@ def test_a_step_needs_neither_wide_activations_nor_logits():
     sizes = Sizes(
         n_layers=1, d_model=16, d_ff=2048, n_heads=1, d_head=16, max_len=length, vocab=8192
     )
-    make = partial(transformer, jax.random.key(0), attend=blocked)
+    make = partial(transformer, jax.random.key(0), kind=Blocked())
     plain = jax.eval_shape(lambda: make(sizes))
     chunked = jax.eval_shape(lambda: make(sizes, ff_chunk_len=64))
     loss = partial(bits_per_byte, chunk_len=64)

@@ -1,20 +1,37 @@
 """A step gives what the whole model gives at this position, for every model there is."""
 
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import register_dataclass
 
-from efftx.models.decoding import generate, prefill, step
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.layers import Sizes, blocked
-from efftx.models.recurrent import recurrent
-from efftx.models.reformer import local, lsh, reformer
-from efftx.models.residuals import plain_residual, reversible_residual
+from efftx.models import (
+    NOTHING,
+    Blocked,
+    Layer,
+    Shared,
+    Sizes,
+    attention_layer,
+    encoder_decoder,
+    generate,
+    language_model,
+    local,
+    lsh,
+    plain_residual,
+    prefill,
+    recurrent,
+    reformer,
+    reversible_residual,
+    step,
+    transformer,
+    with_sru,
+)
 from efftx.models.sampling import nucleus, pick
-from efftx.models.transformer import transformer
 
 SIZES = Sizes(n_layers=2, d_model=16, d_ff=24, n_heads=2, d_head=8, max_len=40, vocab=30)
 TOKENS = np.random.default_rng(0).integers(SIZES.vocab, size=23)
@@ -25,10 +42,10 @@ OLD = partial(transformer, jax.random.key(0), SIZES)
 WIDE = lsh(n_hashes=2, chunk_len=32, n_buckets=4)  # no bucket can have more than chunk_len members
 MODELS = {
     "full": OLD,
-    "blocked, feed-forward in chunks": lambda: OLD(attend=blocked, ff_chunk_len=4),
+    "blocked, feed-forward in chunks": lambda: OLD(kind=Blocked(), ff_chunk_len=4),
     "full, reversible": lambda: OLD(residual=reversible_residual),
-    "shared QK": lambda: OLD(shared_qk=True),
-    "shared QK, reversible": lambda: OLD(shared_qk=True, residual=reversible_residual),
+    "shared QK": lambda: OLD(kind=Shared()),
+    "shared QK, reversible": lambda: OLD(kind=Shared(), residual=reversible_residual),
     "LSTM": lambda: recurrent(jax.random.key(0), SIZES),
     "local": lambda: NEW(attention=local(chunk_len=4), residual=plain_residual),
     "local, reversible": lambda: NEW(attention=local(chunk_len=4)),
@@ -77,7 +94,7 @@ def test_an_encoder_decoder_goes_on_from_its_source(residual):
 
 def test_a_local_layer_remembers_two_chunks():
     _, state = prefill(a_model("local"), TOKENS, capacity=40)
-    k, v = state.caches[0]
+    _, (k, v) = state.caches[0]  # a dense projection has no history
     assert k.shape == v.shape == (SIZES.n_layers, SIZES.n_heads, 8, SIZES.d_head)
 
 
@@ -134,6 +151,58 @@ def test_a_batch_is_its_examples():
     stops = jax.vmap(lambda prompt, key: generate(model, prompt, 7, key, stop=3))(prompts, keys)
     for ours, prompt, key in zip(stops, prompts, keys, strict=True):
         np.testing.assert_array_equal(ours, generate(model, prompt, 7, key, stop=3))
+
+
+def test_every_token_is_drawn_with_a_key_of_its_own():
+    """A model that finds all tokens alike would else write one and the same again and again."""
+    model = a_model("full")
+    indifferent = replace(model, readout=replace(model.readout, w=0 * model.readout.w))
+    tokens = generate(indifferent, TOKENS[:2], 30, KEY)
+    assert len(set(tokens.tolist())) > 10
+    assert (tokens != generate(indifferent, TOKENS[:2], 30, jax.random.key(2))).any()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [([3, 30], r"tokens must lie in 0 … 29 \(vocab 30\); got 3 … 30"), ([-1, 2], "got -1 … 2")],
+)
+def test_tokens_outside_the_vocabulary_are_refused(prompt, message):
+    for kind in ("full", "LSH", "LSTM"):
+        with pytest.raises(ValueError, match=message):
+            generate(a_model(kind), np.array(prompt), 3, KEY)
+    with pytest.raises(ValueError, match=r"stop must lie in 0 … 29 \(vocab 30\); got 31"):
+        generate(a_model("full"), TOKENS[:2], 3, KEY, stop=31)
+
+
+def test_who_reads_a_source_wants_one_and_who_does_not_refuses_it():
+    model = encoder_decoder(jax.random.key(0), SIZES)
+    with pytest.raises(ValueError, match=r"reads a source first: pass source=model.encode"):
+        generate(model, TOKENS[:2], 3, KEY)
+    source = model.encode(SOURCE)
+    for kind in ("full", "LSH", "LSTM"):
+        with pytest.raises(ValueError, match="reads no source"):
+            generate(a_model(kind), TOKENS[:2], 3, KEY, source=source)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Mix(Layer):
+    """A layer that looks at several positions, and does not say how it is stepped."""
+
+    w: Any
+
+    def __call__(self, x, key=None, extra=NOTHING, replay=None):
+        return jnp.cumsum(x, axis=0) * self.w, None
+
+
+def test_a_layer_that_mixes_positions_without_a_step_does_not_generate():
+    init = lambda key, sizes: Mix(jnp.ones(sizes.d_model))  # noqa: E731
+    for feed_forward in (init, with_sru(init)):
+        model = language_model(
+            jax.random.key(0), SIZES, attention_layer(), feed_forward, plain_residual
+        )
+        with pytest.raises(ValueError, match="Mix cannot generate: it looks at several positions"):
+            generate(model, TOKENS[:2], 3, KEY)
 
 
 def drawn(logits, **how):

@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.by_layer import by_layer
-from efftx.models.decoding import generate, prefill, step
-from efftx.models.eight_bit import as_matrix, as_rows, in_eight_bits
-from efftx.models.layers import Sizes, times
-from efftx.models.terraformer import scaling_transformer, terraformer
-from efftx.models.transformer import transformer
+from efftx.models import (
+    Sizes,
+    by_layer,
+    generate,
+    in_eight_bits,
+    prefill,
+    scaling_transformer,
+    step,
+    terraformer,
+    transformer,
+)
+from efftx.models.matrices import eight_bit_stack, times
+from efftx.models.sparse_feed_forward import as_rows
 
 SIZES = Sizes(n_layers=2, d_model=64, d_ff=128, n_heads=4, d_head=16, max_len=40, vocab=50)
 TOKENS = np.arange(13) * 7 % 50
@@ -35,7 +42,7 @@ def relative_error(ours, theirs) -> float:
 @pytest.mark.parametrize(("n_in", "shape"), [(1, (12, 3, 2, 5)), (2, (4, 3, 7))])
 def test_a_matrix_multiplies_as_the_array_does(n_in, shape):
     w, x = random(1, *shape), random(6, *shape[:n_in])
-    stored = jax.tree.map(lambda stack: stack[0], as_matrix(w, n_in))
+    stored = jax.tree.map(lambda stack: stack[0], eight_bit_stack(w, n_in))
     assert relative_error(times(x, stored), times(x, w[0])) < 0.01
     assert times(x, stored).shape == times(x, w[0]).shape
 

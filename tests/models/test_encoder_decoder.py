@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.encoder_decoder import EncoderDecoder, encoder_decoder
-from efftx.models.layers import Sizes
-from efftx.models.parameters import named_parameters
-from efftx.models.residuals import branches, plain_residual
+from efftx.models import EncoderDecoder, Sizes, encoder_decoder, named_parameters, plain_residual
+from efftx.models.branch import branches
 
 SIZES = Sizes(n_layers=3, d_model=16, d_ff=24, n_heads=2, d_head=4, max_len=40, vocab=50)
 
@@ -73,11 +71,11 @@ def fed_forward(branch, x):
 def attended(layer, x, memory, *, causal):
     out = np.zeros_like(x)
     for head in range(SIZES.n_heads):
-        w_q, w_k, w_v = layer.w_in[:, :, head].transpose(1, 0, 2)
+        w_q, w_k, w_v = layer.projection.w_in[:, :, head].transpose(1, 0, 2)
         for i, q in enumerate(x @ w_q):
             seen = memory[: i + 1] if causal else memory
             weights = np.exp(seen @ w_k @ q / np.sqrt(len(q)))
-            out[i] += weights @ seen @ w_v / weights.sum() @ layer.w_out[head]
+            out[i] += weights @ seen @ w_v / weights.sum() @ layer.projection.w_out[head]
     return out
 
 
@@ -206,6 +204,7 @@ def test_each_branch_of_each_layer_has_its_own_key_and_the_residual_can_be_excha
     model, mask = replace(a_model(), residual=recording_residual), np.ones(5, bool)
     model(some_tokens(5), some_tokens(4), jax.random.key(0), key_mask=mask)
     assert len(set(drawn)) == (2 + 3) * SIZES.n_layers
-    assert seen[0].all()  # the encoder's branches get the mask
-    assert seen[1].vectors.shape == (5, SIZES.d_model)  # the decoder's the encoded source
-    assert seen[1].key_mask is seen[0]
+    assert seen[0].key_mask.all()  # the encoder's branches get the mask
+    source = seen[1].source  # the decoder's the encoded source
+    assert source.vectors.shape == (5, SIZES.d_model)
+    assert source.key_mask is seen[0].key_mask

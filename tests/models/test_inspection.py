@@ -1,19 +1,29 @@
 """What can be seen inside a model is what the model computes with."""
 
-from dataclasses import replace
+import importlib
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import jax
 import numpy as np
 import pytest
 
-from efftx.models import inspection, sparse_layers
-from efftx.models.cross_attention import everywhere
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.layers import Sizes, blocked
-from efftx.models.residuals import plain_residual, reversible_residual
-from efftx.models.terraformer import scaling_transformer, terraformer
-from efftx.models.transformer import LanguageModel, transformer
+from efftx.models import (
+    Across,
+    Attention,
+    Blocked,
+    LanguageModel,
+    Shared,
+    Sizes,
+    encoder_decoder,
+    inspection,
+    plain_residual,
+    reversible_residual,
+    scaling_transformer,
+    terraformer,
+    transformer,
+)
 from efftx.sparsity import sparsity_mask
 
 attention_maps, attention_vectors = map(
@@ -29,17 +39,17 @@ def a_model(**kind) -> LanguageModel:
 
 
 def test_vectors_of_the_first_layer_are_projections_of_the_embedded_tokens():
-    model = a_model(shared_qk=True)
+    model = a_model(kind=Shared())
     x = model.embedding(TOKENS)
     x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
     qk, v = attention_vectors(model, TOKENS)[0]
     assert qk.shape == v.shape == (3, L, 4)
-    w_in = model.blocks.attention.layer.w_in[0]
+    w_in = model.blocks.attention.layer.projection.w_in[0]
     np.testing.assert_allclose(qk[2], x @ w_in[:, 0, 2], atol=1e-4)
     np.testing.assert_allclose(v[1], x @ w_in[:, 1, 1], atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "n"), [({}, 3), ({"shared_qk": True}, 2)])
+@pytest.mark.parametrize(("kind", "n"), [({}, 3), ({"kind": Shared()}, 2)])
 def test_later_layers_see_what_earlier_layers_wrote(kind, n):
     vectors = attention_vectors(a_model(**kind), TOKENS)
     assert vectors.shape == (2, n, 3, L, 4)
@@ -50,7 +60,7 @@ def test_later_layers_see_what_earlier_layers_wrote(kind, n):
     assert (difference[1] > 0).all()
 
 
-@pytest.mark.parametrize("kind", [{}, {"attend": blocked}])
+@pytest.mark.parametrize("kind", [{}, {"kind": Blocked()}])
 def test_maps_of_full_attention_are_the_softmax_of_its_scores(kind):
     model = a_model(**kind)
     maps = attention_maps(model, TOKENS)
@@ -61,7 +71,7 @@ def test_maps_of_full_attention_are_the_softmax_of_its_scores(kind):
 
 
 def test_maps_of_shared_qk_attention_look_at_themselves_only_as_a_last_resort():
-    maps = np.asarray(attention_maps(a_model(shared_qk=True), TOKENS))
+    maps = np.asarray(attention_maps(a_model(kind=Shared()), TOKENS))
     assert maps.shape == (2, 3, L, L)
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
     assert (maps[..., 0, 0] == 1).all()
@@ -70,10 +80,10 @@ def test_maps_of_shared_qk_attention_look_at_themselves_only_as_a_last_resort():
 
 
 def test_maps_reproduce_what_the_heads_return():
-    model = a_model(shared_qk=True)
+    model = a_model(kind=Shared())
     first = jax.tree.map(lambda stacked: stacked[0], model.blocks.attention)
     qk, v = attention_vectors(model, TOKENS)[0]
-    returned = first.layer.attend(qk, v)
+    returned = jax.vmap(lambda *vectors: first.layer.kind(vectors)[0])(qk, v)
     np.testing.assert_allclose(attention_maps(model, TOKENS)[0] @ v, returned, atol=1e-5)
 
 
@@ -97,23 +107,27 @@ def test_maps_across_are_the_weights_that_the_model_uses():
     maps = cross_attention_maps(ACROSS, SOURCE, TOKENS, key_mask=MASK)
     handed_out = []
 
-    def look_up(q, k, v, key_mask):  # the decoder's layers, one after the other
-        handed_out.append(len(handed_out))
-        return maps[handed_out[-1]] @ v
+    @dataclass(frozen=True, kw_only=True)
+    class Given(Across):
+        def attend(self, vectors, key, replay, key_mask):
+            handed_out.append(len(handed_out))  # one head of one layer after the other
+            layer, head = divmod(handed_out[-1], SIZES.n_heads)
+            return maps[layer, head] @ vectors[-1], None
+
+        one_by_one: ClassVar[bool] = True
 
     cross = ACROSS.decoder.cross_attention
     given = replace(
         ACROSS,
         decoder=replace(
             ACROSS.decoder,
-            cross_attention=replace(cross, layer=replace(cross.layer, attend=look_up)),
+            cross_attention=replace(cross, layer=Attention(cross.layer.projection, Given())),
         ),
     )
-    with jax.disable_jit():  # so that the scan calls look_up for each layer
+    with jax.disable_jit():  # so that the scan calls it for each layer
         logits = given(SOURCE, TOKENS, key_mask=MASK)
-    assert handed_out == [0, 1]
+    assert handed_out == list(range(2 * SIZES.n_heads))
     np.testing.assert_allclose(logits, ACROSS(SOURCE, TOKENS, key_mask=MASK), atol=1e-4)
-    assert cross.layer.attend is everywhere
 
 
 # Units -----------------------------------------------------------------------------------------
@@ -137,7 +151,8 @@ def test_units_are_those_that_the_model_turns_on(kind, monkeypatch):
         jax.debug.callback(masks.append, mask, ordered=True)  # each layer's, from within the scan
         return mask, units
 
-    monkeypatch.setattr(sparse_layers, "sparsity_mask", spy)
+    home = importlib.import_module("efftx.models.sparse_feed_forward")
+    monkeypatch.setattr(home, "sparsity_mask", spy)
     model(TOKENS)
     jax.effects_barrier()
     assert units.shape == (2, L, 6)

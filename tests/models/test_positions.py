@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from efftx.attention import hash_vectors, random_rotations
+from efftx.models import Sizes
 from efftx.models.embedding import init_embedding
-from efftx.models.layers import Sizes
 from efftx.models.positions import AxialPositions, init_axial, rotate
 
 SIZES = Sizes(d_model=6, max_len=35, vocab=9)

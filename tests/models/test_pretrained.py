@@ -1,15 +1,13 @@
 """The pretrained models are the ones that the committed results describe."""
 
+import hashlib
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from efftx.models import pretrained
-from efftx.models.inspection import attention_maps
-from efftx.models.layers import Sizes
-from efftx.models.parameters import n_parameters
+from efftx.models import Sizes, attention_maps, n_parameters, pretrained
 from efftx.training.corpora import as_text, is_held_out
 from efftx.training.losses import evaluate
 from experiments import small_text_model as experiment
@@ -30,8 +28,8 @@ def test_a_model_is_as_good_as_its_results_say(kind):
 
 def test_the_kinds_differ_in_their_projections():
     shared, plain = (pretrained.small_text_model(kind) for kind in ("shared_qk", "plain"))
-    assert shared.blocks.attention.layer.w_in.shape[2] == 2
-    assert plain.blocks.attention.layer.w_in.shape[2] == 3
+    assert shared.blocks.attention.layer.projection.w_in.shape[2] == 2
+    assert plain.blocks.attention.layer.projection.w_in.shape[2] == 3
 
 
 @pytest.mark.parametrize("kind", pretrained.KINDS)
@@ -67,3 +65,27 @@ def test_results_and_experiment_belong_together():
         assert len(result["training_curve"]) == experiment.N_STEPS // 100
         assert result["bits_per_byte"]["held_out"] < result["training_curve"][0]
         assert result["seconds"] > 0
+
+
+# Of all arrays, whatever they are called; taken from the files as the experiments wrote them, under
+# the names that parameters had then.
+AS_TRAINED = {
+    pretrained.FILE: "49d94ff5c06b26d4f9b64916e76ec46d5446fa8b4932caad0dfe42bae15cb105",
+    pretrained.TERRAFORMER: "63c4f6a67329cd701ea97dc20dc53df8b566837a40794aab5f65b640ed609f5a",
+}
+
+
+def digest_of(arrays) -> str:
+    """The same under other names, and another if one bit, shape or dtype is."""
+    each = (x.tobytes() + f"{x.shape}{x.dtype}".encode() for x in arrays)
+    one_by_one = sorted(hashlib.sha256(content).hexdigest() for content in each)
+    return hashlib.sha256("".join(one_by_one).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("file", AS_TRAINED, ids=lambda file: file.name)
+def test_weights_are_those_that_were_trained_to_the_bit(file):
+    with np.load(file) as found:
+        arrays = [found[name] for name in found.files if found[name].dtype.kind == "f"]
+    assert digest_of(arrays) == AS_TRAINED[file]
+    arrays[0] = np.nextafter(arrays[0], np.float16(np.inf))
+    assert digest_of(arrays) != AS_TRAINED[file]

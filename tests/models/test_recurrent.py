@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.layers import Sizes
-from efftx.models.parameters import named_parameters
-from efftx.models.recurrent import RecurrentModel, recurrent
+from efftx.models import Sizes, named_parameters, recurrent
+from efftx.models.recurrent import RecurrentModel
 from efftx.training.batches import random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte

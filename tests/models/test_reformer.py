@@ -9,19 +9,28 @@ import numpy as np
 import pytest
 
 from efftx.memory import reversible_forward
-from efftx.models.head_by_head import LSHAttention, init_local_attention
-from efftx.models.layers import (
-    UNNORMED,
+from efftx.models import (
     Attention,
+    Hashed,
+    Shared,
     Sizes,
-    init_attention,
+    attention_layer,
     init_feed_forward,
-    shared,
+    language_model,
+    local,
+    lsh,
+    n_parameters,
+    named_parameters,
+    plain_residual,
+    reformer,
+    reversible_residual,
+    transformer,
+    with_parameters,
+    with_rounds,
 )
-from efftx.models.parameters import n_parameters, named_parameters, with_parameters
-from efftx.models.reformer import SIXTEEN_GB, local, lsh, reformer, with_rounds
-from efftx.models.residuals import branches, keys_for, plain_residual, reversible_residual
-from efftx.models.transformer import language_model, transformer
+from efftx.models.branch import branches, keys_for
+from efftx.models.norm import UNNORMED
+from efftx.models.reformer import SIXTEEN_GB
 from efftx.training.losses import bits_per_byte
 from tests.models.test_residuals import loss_and_gradients
 
@@ -40,19 +49,19 @@ def a_reformer(**how):
 
 def test_an_lsh_layer_that_misses_nothing_is_shared_qk_attention():
     """All vectors in one bucket of one chunk."""
-    exact = init_attention(jax.random.key(0), SIZES, n_projections=2, attend=shared)
+    exact = attention_layer(Shared())(jax.random.key(0), SIZES)
     x = jax.random.normal(jax.random.key(1), (20, 16))
-    layer = LSHAttention(exact.w_in, exact.w_out, 3, chunk_len=32, n_buckets=4)
+    layer = Attention(exact.projection, Hashed(n_hashes=3, chunk_len=32, n_buckets=4))
     one_bucket = jnp.zeros((SIZES.n_heads, 3, 20), jnp.uint8)
-    y, replay = layer.with_replay(x, replay=one_bucket)
-    np.testing.assert_allclose(y, exact(x), atol=1e-5)
+    y, replay = layer(x, replay=one_bucket)
+    np.testing.assert_allclose(y, exact(x)[0], atol=1e-5)
     assert replay.dtype == jnp.uint8
-    assert jnp.abs(layer(x, KEY) - y).max() > 1e-3
+    assert jnp.abs(layer(x, KEY)[0] - y).max() > 1e-3
 
 
 def test_a_reformer_that_misses_nothing_is_a_reversible_shared_qk_transformer(monkeypatch):
     """The same parameters, and everything in one bucket."""
-    exact = transformer(jax.random.key(0), SIZES, shared_qk=True, residual=reversible_residual)
+    exact = transformer(jax.random.key(0), SIZES, kind=Shared(), residual=reversible_residual)
     hashed = reformer(
         jax.random.key(0), SIZES, attention=lsh(n_hashes=2, chunk_len=64), positions="learned"
     )
@@ -79,7 +88,7 @@ def test_a_reformer_that_misses_nothing_is_a_reversible_shared_qk_transformer(mo
 
 def replays_of(model, tokens):
     """What every branch of every layer chose."""
-    run = lambda branch, x, key, extra, replay=None: branch.with_replay(x, key, extra, replay)  # noqa: E731
+    run = lambda branch, x, key, extra, replay=None: branch(x, key, replay=replay)  # noqa: E731
     parts, x = branches(model.blocks), model.embedding(tokens)
     keys = keys_for(model.blocks, KEY)
     return reversible_forward((run,) * len(parts), parts, x, x, keys)[1]
@@ -93,7 +102,7 @@ def with_given_choices(model, replays):
         for layer in range(len(jax.tree.leaves(blocks)[0])):
             for branch, chosen in zip(branches(blocks), replays, strict=True):
                 part, chosen = jax.tree.map(lambda array, i=layer: array[i], (branch, chosen))
-                a, b = b, a + part.with_replay(b, None, extra, chosen)[0]
+                a, b = b, a + part(b, None, extra, chosen)[0]
         return (a + b) / 2
 
     return replace(model, residual=stored)
@@ -158,11 +167,11 @@ def test_norm_and_heads_may_be_worked_off_in_pieces(rotary, monkeypatch):
     """What a head sees of x does not depend on how many positions are projected together."""
     layer = lsh(n_hashes=2, chunk_len=4, rotary=rotary)(jax.random.key(0), SIZES)
     x = jax.random.normal(jax.random.key(1), (45, 16))
-    whole = layer(x, KEY)
-    monkeypatch.setattr("efftx.models.one_head_at_a_time.POSITIONS_AT_ONCE", 10)
+    whole = layer(x, KEY)[0]
+    monkeypatch.setattr("efftx.memory.heads.POSITIONS_AT_ONCE", 10)
     np.testing.assert_allclose(layer.behind(UNNORMED, x, KEY)[0], whole, atol=1e-5)
-    unturned = replace(layer, rotary=False)
-    assert rotary == bool(jnp.abs(unturned(x, KEY) - whole).max() > 1e-3)
+    unturned = replace(layer, kind=replace(layer.kind, rotary=False))
+    assert rotary == bool(jnp.abs(unturned(x, KEY)[0] - whole).max() > 1e-3)
 
 
 def test_a_layer_is_the_same_wherever_the_pattern_puts_it():
@@ -171,22 +180,25 @@ def test_a_layer_is_the_same_wherever_the_pattern_puts_it():
     two_kinds = a_reformer(attention=(lsh(), lsh(n_hashes=2)))
     assert (one_kind.n_layers, two_kinds.n_layers) == (4, 4)
     for slot, block in enumerate(two_kinds.blocks):
-        expected = one_kind.blocks.attention.layer.w_in[slot::2]
-        np.testing.assert_array_equal(block.attention.layer.w_in, expected)
+        expected = one_kind.blocks.attention.layer.projection.w_in[slot::2]
+        np.testing.assert_array_equal(block.attention.layer.projection.w_in, expected)
 
 
 def test_rounds_can_be_exchanged_after_training():
     tokens, model = some_tokens(45), a_reformer()
     more, exact = with_rounds(model, 8), with_rounds(model, None)
-    assert [block.attention.layer.n_hashes for block in (model.blocks[1], more.blocks[1])] == [2, 8]
-    assert isinstance(exact.blocks[1].attention.layer, Attention)
+    assert [block.attention.layer.kind.n_hashes for block in (model.blocks[1], more.blocks[1])] == [
+        2,
+        8,
+    ]
+    assert exact.blocks[1].attention.layer.kind == Shared()
     logits = [np.asarray(m(tokens, KEY)) for m in (with_rounds(model, 1), more, exact)]
     gaps = [np.abs(x - logits[2]).mean() for x in logits[:2]]
     assert gaps[1] < 0.7 * gaps[0]
-    plain = transformer(jax.random.key(0), SIZES, shared_qk=True)
+    plain = transformer(jax.random.key(0), SIZES, kind=Shared())
     hashed = with_rounds(plain, 4, chunk_len=64)
-    assert isinstance(hashed.blocks.attention.layer, LSHAttention)
-    assert isinstance(with_rounds(hashed, None).blocks.attention.layer, Attention)
+    assert hashed.blocks.attention.layer.kind == Hashed(n_hashes=4)
+    assert with_rounds(hashed, None).blocks.attention.layer.kind == Shared()
 
 
 def test_a_plain_residual_works_too():
@@ -242,7 +254,7 @@ def test_a_step_lowers_for_gpu_and_tpu(sizes):
 
 
 def test_local_layers_take_part_in_any_model():
-    init = partial(init_local_attention, chunk_len=4)
+    init = local(chunk_len=4)
     model = language_model(jax.random.key(0), SIZES, init, init_feed_forward, plain_residual)
     tokens = some_tokens(30)
     changed = tokens.copy()

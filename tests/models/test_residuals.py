@@ -11,11 +11,24 @@ import pytest
 from jax.tree_util import register_dataclass
 
 from efftx.memory import reversible_stack_reference
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.layers import Sizes, blocked, full, init_attention, init_feed_forward
-from efftx.models.parameters import n_parameters, named_parameters
-from efftx.models.residuals import branches, plain_residual, reversible_residual
-from efftx.models.transformer import language_model, transformer
+from efftx.models import (
+    NOTHING,
+    Blocked,
+    Layer,
+    Sizes,
+    attention_layer,
+    encoder_decoder,
+    init_feed_forward,
+    language_model,
+    n_parameters,
+    named_parameters,
+    plain_residual,
+    reformer,
+    reversible_residual,
+    transformer,
+)
+from efftx.models.branch import branches
+from tests.models.test_transformer import Noisy
 
 SIZES = Sizes(n_layers=3, d_model=16, d_ff=24, n_heads=2, d_head=4, max_len=40, vocab=50)
 SOURCE, TARGET = np.arange(11) % 7, np.arange(9) % 5
@@ -26,7 +39,7 @@ def stored_residual(blocks, x, keys, extra=None):
     """What `reversible_residual` computes, in a loop and with every activation stored."""
 
     def run(branch, x, key, extra, replay=None):
-        return branch(x, key, extra), None
+        return branch(x, key, extra)[0], None
 
     params = branches(blocks)
     y1, y2 = reversible_stack_reference((run,) * len(params), params, x, x, keys, extra)
@@ -84,17 +97,14 @@ def test_one_block_by_hand():
     model = transformer(jax.random.key(1), replace(SIZES, n_layers=1), residual=reversible_residual)
     block = jax.tree.map(lambda x: x[0], model.blocks)
     x = model.embedding(TARGET)
-    y1 = x + block.attention(x)
-    y2 = x + block.feed_forward(y1)
+    y1 = x + block.attention(x)[0]
+    y2 = x + block.feed_forward(y1)[0]
     ours = model.last_vectors(TARGET)
     np.testing.assert_allclose(ours, (y1 + y2) / 2, atol=1e-5)
 
 
 def test_keys_reach_every_layer_and_are_used_again():
-    def noisy(q, k, v, key):
-        return full(q, k, v) + 0.1 * jax.random.normal(key, v.shape)
-
-    init = partial(init_attention, n_projections=3, attend=noisy)
+    init = attention_layer(Noisy())
     call = CALLS["decoder only"][1]
     one, other = (
         loss_and_gradients(
@@ -110,15 +120,12 @@ def test_keys_reach_every_layer_and_are_used_again():
 
 @register_dataclass
 @dataclass(frozen=True)
-class SignedFeedForward:
+class SignedFeedForward(Layer):
     """A layer that makes a choice: which way each number goes."""
 
     w: Any
 
-    def __call__(self, x, key=None, extra=None):
-        return self.with_replay(x, key, extra, None)[0]
-
-    def with_replay(self, x, key, extra, replay):
+    def __call__(self, x, key=None, extra=NOTHING, replay=None):
         chosen = (x @ self.w > 0).astype(jnp.uint8) if replay is None else replay
         return jnp.where(chosen == 1, x @ self.w, 0), chosen
 
@@ -130,14 +137,14 @@ def test_a_layers_choices_are_replayed():
     @register_dataclass
     @dataclass(frozen=True)
     class Watched(SignedFeedForward):
-        def with_replay(self, x, key, extra, replay):
+        def __call__(self, x, key=None, extra=NOTHING, replay=None):
             seen.append(replay is not None)
-            return super().with_replay(x, key, extra, replay)
+            return super().__call__(x, key, extra, replay)
 
     def init(key, sizes):
         return Watched(jax.random.normal(key, (sizes.d_model, sizes.d_model)) / 8)
 
-    attention = partial(init_attention, n_projections=3, attend=full)
+    attention = attention_layer()
     make = partial(language_model, jax.random.key(0), SIZES, attention, init)
     call = CALLS["decoder only"][1]
     _, ours = loss_and_gradients(make(reversible_residual), call)
@@ -146,6 +153,22 @@ def test_a_layers_choices_are_replayed():
     _, theirs = loss_and_gradients(make(stored_residual), call)
     for name, gradient in ours.items():
         np.testing.assert_allclose(gradient, theirs[name], atol=1e-4 * jnp.abs(gradient).max())
+
+
+@pytest.mark.parametrize("part", ["attention", "feed_forward"])
+def test_layers_that_can_be_undone_with_one_evaluation_are(part, monkeypatch):
+    """A reversible residual asks them; by autodiff it would evaluate each once more."""
+    model, asked = reformer(jax.random.key(0), SIZES), []
+    kind = type(getattr(model.blocks, part).layer)
+    undo = kind.undo
+
+    def watched(self, *how):
+        asked.append(part)
+        return undo(self, *how)
+
+    monkeypatch.setattr(kind, "undo", watched)
+    jax.eval_shape(jax.grad(lambda m: m(TARGET, jax.random.key(1)).sum()), model)
+    assert asked == [part]
 
 
 def test_a_bfloat16_model_has_float32_streams_between():
@@ -165,7 +188,7 @@ def test_memory_of_a_reformers_depth_is_flat():
 
     def temporary_bytes(n_layers):
         deep = replace(sizes, n_layers=n_layers)
-        make = partial(transformer, sizes=deep, attend=blocked, residual=reversible_residual)
+        make = partial(transformer, sizes=deep, kind=Blocked(), residual=reversible_residual)
         blocks = jax.eval_shape(make, jax.random.key(0)).blocks
         x = jax.ShapeDtypeStruct((length, 256), jnp.float32)
 

@@ -6,10 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from efftx.models import pretrained
-from efftx.models.decoding import generate
-from efftx.models.inspection import chosen_units
-from efftx.models.parameters import n_parameters
+from efftx.models import chosen_units, generate, n_parameters, pretrained
 from efftx.training.corpora import as_text
 from efftx.training.losses import evaluate
 from experiments import sparse_quality

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 
 from efftx.memory import reversible_stack_reference
-from efftx.models.cross_attention import Source, init_encoder_attention
-from efftx.models.decoding import generate, prefill, step
-from efftx.models.layers import Sizes, full, init_attention, init_feed_forward
-from efftx.models.parameters import named_parameters
-from efftx.models.residuals import branches, plain_residual, reversible_residual
+from efftx.models import (
+    Exact,
+    Sizes,
+    Source,
+    attention_layer,
+    generate,
+    hardened,
+    init_feed_forward,
+    named_parameters,
+    plain_residual,
+    prefill,
+    reversible_residual,
+    step,
+    terraformer_with_encoder,
+)
+from efftx.models.branch import branches
 from efftx.models.source_first import after_source, source_first
-from efftx.models.sparse_layers import hardened
-from efftx.models.terraformer import lsh_attentions, terraformer_with_encoder
+from efftx.models.terraformer import lsh_attentions
 
 SIZES = Sizes(n_layers=2, d_model=16, d_ff=32, n_heads=4, d_head=4, max_len=40, vocab=30)
 SOURCE, TARGET = (np.random.default_rng(n).integers(SIZES.vocab, size=n) for n in (11, 9))
@@ -25,8 +35,8 @@ DENSE = partial(
     source_first,
     jax.random.key(0),
     SIZES,
-    encoder_attention=init_encoder_attention,
-    attention=partial(init_attention, n_projections=3, attend=full),
+    encoder_attention=attention_layer(Exact(causal=False)),
+    attention=attention_layer(),
     feed_forward=init_feed_forward,
 )
 SPARSE = partial(terraformer_with_encoder, jax.random.key(0), SIZES, n_units=4)
@@ -67,7 +77,7 @@ def test_by_its_definition():
     x = jnp.concatenate([model.encode(SOURCE).vectors, model.embedding(TARGET)])
     for layer in range(SIZES.n_layers):
         for branch in branches(jax.tree.map(lambda stacked, i=layer: stacked[i], model.decoder)):
-            x = x + branch(x)
+            x = x + branch(x)[0]
     logits = model.readout(x)[len(SOURCE) :]
     np.testing.assert_allclose(run(model, SOURCE, TARGET), logits, atol=1e-5)
 
@@ -125,7 +135,7 @@ def stored_residual(blocks, x, keys, extra=None):
     """What `reversible_residual` computes, in a loop and with every activation stored."""
 
     def run(branch, x, key, extra, replay=None):
-        return branch(x, key, extra), None
+        return branch(x, key, extra)[0], None
 
     params = branches(blocks)
     y1, y2 = reversible_stack_reference((run,) * len(params), params, x, x, keys, extra)

@@ -1,7 +1,6 @@
 """Sparse layers in models: they train, in plain and reversible stacks, and decode as they train."""
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +9,28 @@ import optax
 import pytest
 
 from efftx.memory import reversible_stack_reference
-from efftx.models.decoding import prefill, step
-from efftx.models.layers import FeedForward, Sizes, full, shared
-from efftx.models.parameters import n_parameters, named_parameters
-from efftx.models.residuals import branches, plain_residual, reversible_residual
-from efftx.models.sparse_attention import init_sparse_attention, init_sparse_lsh_attention
-from efftx.models.sparse_layers import (
+from efftx.models import (
+    Exact,
+    FeedForward,
+    Hashed,
+    Kind,
+    Shared,
+    Sizes,
+    attention_layer,
     hardened,
-    init_multiplicative_readout,
-    init_sparse_feed_forward,
+    language_model,
+    multiplicative,
+    n_parameters,
+    named_parameters,
+    plain_residual,
+    prefill,
+    reversible_residual,
+    sparse_feed_forward,
+    step,
 )
-from efftx.models.transformer import language_model
+from efftx.models.branch import branches
+from efftx.models.readouts import init_multiplicative_readout
+from efftx.models.sparse_feed_forward import init_sparse_feed_forward
 from efftx.sparsity import (
     n_multiplicative,
     n_sparse_feed_forward,
@@ -35,15 +45,15 @@ SIZES = Sizes(n_layers=2, d_model=16, d_ff=32, n_heads=4, d_head=4, max_len=40, 
 TOKENS = np.arange(13) * 7 % 50
 X = jnp.asarray(np.random.default_rng(0).normal(size=(13, 16)), jnp.float32)
 ATTENTIONS = {
-    "full": partial(init_sparse_attention, n_projections=3, attend=full),
-    "shared-QK": partial(init_sparse_attention, n_projections=2, attend=shared, n_modules=2),
+    "full": attention_layer(Exact(), multiplicative()),
+    "shared-QK": attention_layer(Shared(), multiplicative(2)),
     # No bucket can have more than chunk_len members: then steps find what the whole model finds.
-    "LSH": partial(init_sparse_lsh_attention, n_hashes=2, chunk_len=32, n_buckets=4),
+    "LSH": attention_layer(Hashed(n_hashes=2, chunk_len=32, n_buckets=4), multiplicative()),
 }
 
 
 def sparse_model(residual, attention="full"):
-    feed_forward = partial(init_sparse_feed_forward, n_units=4)
+    feed_forward = sparse_feed_forward(n_units=4)
     key, attention = jax.random.key(0), ATTENTIONS[attention]
     model = language_model(key, SIZES, attention, feed_forward, residual)
     return replace(model, readout=init_multiplicative_readout(jax.random.key(1), SIZES))
@@ -53,7 +63,7 @@ def stored_residual(blocks, x, keys, extra=None):
     """What `reversible_residual` computes, in a loop and with every activation stored."""
 
     def run(branch, x, key, extra, replay=None):
-        return branch(x, key, extra), None
+        return branch(x, key, extra)[0], None
 
     params = branches(blocks)
     y1, y2 = reversible_stack_reference((run,) * len(params), params, x, x, keys, extra)
@@ -69,7 +79,7 @@ def feed_forward(seed=0, **how):
 
 def test_without_a_key_all_units_masked_are_the_chosen_ones_gathered():
     layer = feed_forward()
-    y, units = layer.with_replay(X)
+    y, units = layer(X)
     np.testing.assert_array_equal(units, strongest_units(layer.scores(X)))
     np.testing.assert_allclose(layer.gathered(X), y, atol=1e-5)
     np.testing.assert_allclose(layer.gathered(X[3:4]), y[3:4], atol=1e-5)
@@ -81,17 +91,17 @@ def test_it_is_the_dense_layer_where_units_that_are_off_do_nothing():
         layer.w1.reshape(-1, 16).T, layer.b1.ravel(), layer.w2.reshape(-1, 16), layer.b2
     )
     hidden = jax.nn.relu(X @ dense.w1 + dense.b1)
-    mask = units_to_mask(layer.with_replay(X)[1], 4).reshape(13, -1)
-    np.testing.assert_allclose(layer(X), hidden * mask @ dense.w2 + dense.b2, atol=1e-5)
+    mask = units_to_mask(layer(X)[1], 4).reshape(13, -1)
+    np.testing.assert_allclose(layer(X)[0], hidden * mask @ dense.w2 + dense.b2, atol=1e-5)
 
 
 def test_keys_say_what_is_chosen_and_units_replay_it():
     layer, keys = feed_forward(), jax.random.split(jax.random.key(5), 50)
-    chosen = [layer.with_replay(X, key)[1] for key in keys]
+    chosen = [layer(X, key)[1] for key in keys]
     assert any((units != chosen[0]).any() for units in chosen)
-    hard = next(key for key in keys if (layer(X, key) != layer(X, keys[0])).any())
-    y, units = layer.with_replay(X, hard)
-    again, the_same = layer.with_replay(X, hard, None, units)
+    hard = next(key for key in keys if (layer(X, key)[0] != layer(X, keys[0])[0]).any())
+    y, units = layer(X, hard)
+    again, the_same = layer(X, hard, replay=units)
     np.testing.assert_array_equal(y, again)
     np.testing.assert_array_equal(units, the_same)
 
@@ -105,11 +115,10 @@ def test_parameters_are_as_many_as_the_formulas_say():
     assert count(init_sparse_feed_forward) == n_sparse_feed_forward(d, d_ff, 64)
     ours = count(init_sparse_feed_forward, n_units=32, d_lowrank=5)
     assert ours == n_sparse_feed_forward(d, d_ff, 32, 5)
-    for n_projections in (2, 3):
-        ours = count(init_sparse_attention, n_projections=n_projections, attend=full)
-        assert ours == n_sparse_qkv(d, 16, n_projections)
-    ours = count(init_sparse_attention, n_projections=3, attend=full, n_modules=32)
-    assert ours == n_sparse_qkv(d, 32)
+    for kind in (Shared(), Exact()):
+        ours = count(attention_layer(kind, multiplicative()))
+        assert ours == n_sparse_qkv(d, 16, kind.n_projections)
+    assert count(attention_layer(Exact(), multiplicative(32))) == n_sparse_qkv(d, 32)
     ours = count(init_multiplicative_readout) - 2 * d  # without its norm
     assert ours == n_multiplicative(d, 4, 8_000)
 
@@ -119,30 +128,31 @@ def test_attention_by_its_parts(n_modules):
     """Modules need not be heads: the numbers of a position are cut anew."""
     seen = {}
 
-    def attend(q, k, v, key):
-        seen["shapes"] = {q.shape, k.shape, v.shape}
-        return v
+    @dataclass(frozen=True, kw_only=True)
+    class Values(Kind):
+        def attend(self, vectors, key, replay, key_mask):
+            seen["shapes"] = {x.shape for x in vectors}
+            return vectors[-1], None
 
-    layer = init_sparse_attention(
-        jax.random.key(0), SIZES, n_projections=3, attend=attend, n_modules=n_modules
-    )
-    y = np.einsum("li,is,im->lsm", X, layer.d, layer.e)
+    layer = attention_layer(Values(), multiplicative(n_modules))(jax.random.key(0), SIZES)
+    parts = layer.projection
+    y = np.einsum("li,is,im->lsm", X, parts.d, parts.e)
     padded = np.pad(y, ((2, 0), (1, 1), (0, 0)))
     v = sum(
-        padded[i : i + 13, j : j + n_modules] @ np.asarray(layer.kernels[i, j, :, 2])
+        padded[i : i + 13, j : j + n_modules] @ np.asarray(parts.kernels[i, j, :, 2])
         for i in range(3)
         for j in range(3)
     )
-    np.testing.assert_allclose(layer(X), v.reshape(13, 16), atol=1e-4)
-    assert seen["shapes"] == {(4, 13, 4)}
+    np.testing.assert_allclose(layer(X)[0], v.reshape(13, 16), atol=1e-4)
+    assert seen["shapes"] == {(13, 4)}  # of one head
 
 
 def test_vectors_one_position_at_a_time():
-    layer = init_sparse_attention(jax.random.key(0), SIZES, n_projections=3, attend=full)
+    layer = attention_layer(Exact(), multiplicative())(jax.random.key(0), SIZES)
     whole, _ = layer.vectors(X)
     history, steps = None, []
     for position in X:
-        vectors, history = layer.vectors(position[None], history)
+        vectors, history = layer.projection(position[None], history=history)
         steps.append(vectors)
     np.testing.assert_allclose(jnp.concatenate(steps, axis=2), whole, atol=1e-5)
 
@@ -152,13 +162,13 @@ def test_first_values_have_the_dense_layers_size():
     sizes = Sizes(n_layers=3, d_model=256, d_ff=1024, n_heads=8, d_head=32, vocab=999)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(60, 256)), jnp.float32)
     controlled = init_sparse_feed_forward(jax.random.key(0), sizes, n_units=16)
-    attention = init_sparse_attention(jax.random.key(0), sizes, n_projections=3, attend=full)
+    attention = attention_layer(Exact(), multiplicative())(jax.random.key(0), sizes)
     readout = init_multiplicative_readout(jax.random.key(0), sizes)
     assert 0.5 < float(controlled.scores(x).std()) < 2
     (q, k, v), _ = attention.vectors(x)
     assert 0.5 < float(q.std()) < 2
     assert 0.5 < float(k.std()) < 2
-    for branch in (v, controlled(x)):
+    for branch in (v, controlled(x)[0]):
         assert 0.1 < float(branch.std()) < 0.8  # 6^-0.5 is 0.41, and ReLU takes half the variance
     assert float(readout(x).std()) < 0.6
 
@@ -215,10 +225,10 @@ def test_a_hard_masks_units_come_back_in_the_backward_pass():
     layer = feed_forward()
 
     def gradient(replay):
-        loss = lambda w1: replace(layer, w1=w1).with_replay(X, None, None, replay)[0].sum()  # noqa: E731
+        loss = lambda w1: replace(layer, w1=w1)(X, replay=replay)[0].sum()  # noqa: E731
         return jax.grad(loss)(layer.w1)
 
-    units = layer.with_replay(X)[1]
+    units = layer(X)[1]
     np.testing.assert_array_equal(gradient(units), gradient(None))
     assert (gradient((units + 1) % 4) != gradient(None)).any()
 
@@ -261,7 +271,7 @@ def test_a_step_copies_no_layers_weights():
     def temporary_bytes(n_layers):
         deep = replace(sizes, n_layers=n_layers)
         attention = ATTENTIONS["full"]
-        feed_forward = partial(init_sparse_feed_forward, n_units=64)
+        feed_forward = sparse_feed_forward(n_units=64)
         make = lambda key: language_model(key, deep, attention, feed_forward, plain_residual)  # noqa: E731
         model = jax.eval_shape(make, jax.random.key(0))
         state = jax.eval_shape(lambda model: prefill(model, TOKENS, capacity=20)[1], model)

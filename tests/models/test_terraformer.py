@@ -7,12 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.decoding import prefill, step
-from efftx.models.layers import Sizes
-from efftx.models.sparse_attention import init_sparse_lsh_attention
-from efftx.models.sparse_layers import hardened
+from efftx.models import (
+    Hashed,
+    Sizes,
+    attention_layer,
+    hardened,
+    multiplicative,
+    prefill,
+    scaling_transformer,
+    step,
+    terraformer,
+    terraformer_with_encoder,
+)
 from efftx.models.sru import fading_sum, fading_sum_reference
-from efftx.models.terraformer import scaling_transformer, terraformer, terraformer_with_encoder
 from efftx.training.batches import random_windows
 from efftx.training.corpora import python_documentation
 from efftx.training.loop import train
@@ -62,7 +69,7 @@ MODELS = {
     "Terraformer": terraformer,
     "Terraformer with LSH": partial(
         terraformer,
-        attention=partial(init_sparse_lsh_attention, n_hashes=2, chunk_len=32, n_buckets=4),
+        attention=attention_layer(Hashed(n_hashes=2, chunk_len=32, n_buckets=4), multiplicative()),
     ),
 }
 

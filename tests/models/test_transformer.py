@@ -1,23 +1,32 @@
 """The composition against a loop that anyone can check, and what it promises about the future."""
 
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.layers import Sizes, blocked, full, init_attention, init_feed_forward, shared
-from efftx.models.parameters import named_parameters
-from efftx.models.residuals import plain_residual
-from efftx.models.transformer import LanguageModel, language_model, transformer
+from efftx.models import (
+    Blocked,
+    Exact,
+    LanguageModel,
+    Shared,
+    Sizes,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    named_parameters,
+    plain_residual,
+    transformer,
+)
 
 SIZES = Sizes(n_layers=3, d_model=16, d_ff=24, n_heads=2, d_head=4, max_len=40, vocab=50)
 KINDS = {
-    "full": {"attend": full},
-    "blocked": {"attend": blocked},
-    "shared": {"shared_qk": True, "attend": shared},
+    "full": Exact(),
+    "blocked": Blocked(),
+    "shared": Shared(),
 }
 
 
@@ -27,7 +36,7 @@ def some_tokens(length: int, seed: int = 0) -> np.ndarray:
 
 @cache
 def a_model(kind: str = "full", seed: int = 0) -> LanguageModel:
-    return transformer(jax.random.key(seed), SIZES, **KINDS[kind])
+    return transformer(jax.random.key(seed), SIZES, kind=KINDS[kind])
 
 
 @jax.jit
@@ -41,10 +50,10 @@ def logits_by_loops(model: LanguageModel, tokens: np.ndarray, attend_one_head) -
     x = model.embedding.tokens[tokens] + model.embedding.positions[: len(tokens)]
     for layer in range(SIZES.n_layers):
         block = jax.tree.map(lambda stacked, layer=layer: stacked[layer], model.blocks)
-        inputs, w_in = normalised(x, block.attention.norm), block.attention.layer.w_in
+        inputs, w_in = normalised(x, block.attention.norm), block.attention.layer.projection.w_in
         for head in range(SIZES.n_heads):
             vectors = [inputs @ w_in[:, i, head] for i in range(w_in.shape[1])]
-            x = x + attend_one_head(*vectors) @ block.attention.layer.w_out[head]
+            x = x + attend_one_head(*vectors) @ block.attention.layer.projection.w_out[head]
         inputs, mlp = normalised(x, block.feed_forward.norm), block.feed_forward.layer
         x = x + np.maximum(inputs @ mlp.w1 + mlp.b1, 0) @ mlp.w2 + mlp.b2
     return normalised(x, model.readout.norm) @ model.readout.w
@@ -134,7 +143,7 @@ def test_a_new_model_knows_nothing_and_comes_from_its_key(kind):
     """It gives every token nearly the same probability, and other keys give other models."""
     tokens = some_tokens(SIZES.max_len)
     logits = run(a_model(kind), tokens)
-    again = transformer(jax.random.key(0), SIZES, **KINDS[kind])
+    again = transformer(jax.random.key(0), SIZES, kind=KINDS[kind])
     np.testing.assert_array_equal(run(again, tokens), logits)
     assert abs(-jax.nn.log_softmax(logits).mean() - np.log(SIZES.vocab)) < 0.05
     assert np.abs(run(a_model(kind, seed=1), tokens) - logits).max() > 0.01
@@ -146,13 +155,17 @@ def test_layers_start_different():
     assert np.abs(w1[0] - w1[1]).max() > 0.1
 
 
-def noisy_full(q, k, v, key):
-    """An `attend` that draws numbers: full attention plus noise on every head's output."""
-    return full(q, k, v) + 0.1 * jax.random.normal(key, v.shape)
+@dataclass(frozen=True, kw_only=True)
+class Noisy(Exact):
+    """A kind that draws numbers: full attention plus noise on every head's output."""
+
+    def attend(self, vectors, key, replay, key_mask):
+        out, _ = super().attend(vectors, key, replay, key_mask)
+        return out + 0.1 * jax.random.normal(key, out.shape), None
 
 
 def test_keys_reach_every_layer_and_replay():
-    init = partial(init_attention, n_projections=3, attend=noisy_full)
+    init = attention_layer(Noisy())
     model = language_model(jax.random.key(0), SIZES, init, init_feed_forward, plain_residual)
     tokens, key = some_tokens(12), jax.random.key(7)
     logits = run(model, tokens, key)
@@ -163,7 +176,7 @@ def test_keys_reach_every_layer_and_replay():
 def test_each_branch_of_each_layer_has_its_own_key():
     drawn = []
 
-    def recording_residual(blocks, x, keys):
+    def recording_residual(blocks, x, keys, extra):
         for branch_keys in keys:
             drawn.extend(float(jax.random.uniform(key)) for key in branch_keys)
         return plain_residual(blocks, x, keys)
@@ -175,18 +188,18 @@ def test_each_branch_of_each_layer_has_its_own_key():
 def test_attention_and_residual_can_be_exchanged():
     """The two exchanges that make a Reformer: here two streams with shared-QK attention."""
 
-    def two_streams(blocks, x, keys):
+    def two_streams(blocks, x, keys, extra):
         def step(streams, block_and_keys):
             block, (attention_key, feed_forward_key) = block_and_keys
-            y1 = streams[0] + block.attention(streams[1], attention_key)
-            return (y1, streams[1] + block.feed_forward(y1, feed_forward_key)), None
+            y1 = streams[0] + block.attention(streams[1], attention_key)[0]
+            return (y1, streams[1] + block.feed_forward(y1, feed_forward_key)[0]), None
 
         y1, y2 = jax.lax.scan(step, (x, x), (blocks, keys))[0]
         return (y1 + y2) / 2
 
-    init = partial(init_attention, n_projections=2, attend=shared)
+    init = attention_layer(Shared())
     model = language_model(jax.random.key(0), SIZES, init, init_feed_forward, two_streams)
-    plain = transformer(jax.random.key(0), SIZES, shared_qk=True)
+    plain = transformer(jax.random.key(0), SIZES, kind=Shared())
     tokens = some_tokens(12)
     assert jax.tree.map(jnp.shape, named_parameters(model)) == jax.tree.map(
         jnp.shape, named_parameters(plain)
@@ -203,3 +216,14 @@ def test_depth_compiles_once():
         return len(run.lower(model, some_tokens(8)).as_text().splitlines())
 
     assert program_length(8) == program_length(4)
+
+
+def test_all_branches_together_add_variance_one():
+    """What each adds at the start is so small because there are 2 · n_layers of them."""
+    sizes = Sizes(n_layers=8, d_model=64, d_ff=512, n_heads=4, d_head=16)
+    block = transformer(jax.random.key(0), sizes).blocks
+    for last, fan_in in (
+        (block.feed_forward.layer.w2, 512),
+        (block.attention.layer.projection.w_out, 64),
+    ):
+        assert float(last.std()) * fan_in**0.5 * 16**0.5 == pytest.approx(1, rel=0.03)

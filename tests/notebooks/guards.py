@@ -116,7 +116,7 @@ def images_without_words(notebook: NotebookNode) -> list[str]:
 
 def dead_links(course: Course, page: Path, texts: list[str]) -> list[str]:
     """Relative links that lead nowhere; chapters in preparation are allowed."""
-    planned = {course.notebook(kind, chapter.stem) for kind in KINDS for chapter in course.chapters}
+    planned = {course.notebook(kind, chapter.stem) for kind in KINDS for chapter in course.pages}
     links = [link for text in texts for p in (MARKDOWN_LINK, HTML_LINK) for link in p.findall(text)]
     relative = [link for link in links if not re.match(r"[a-z]+:|#", link)]
     targets = {link: (page.parent / link.split("#")[0]).resolve() for link in relative}

@@ -23,7 +23,7 @@ def test_every_notebook_has_a_source_and_the_other_way_round(kind):
 @pytest.mark.parametrize("folder", ["chapters", "exercises"])
 def test_every_source_is_on_the_list(folder):
     sources = {path.stem for path in (COURSE.root / "source" / folder).glob("*.py")}
-    assert sources <= {chapter.stem for chapter in COURSE.chapters}
+    assert sources <= {page.stem for page in COURSE.pages}
 
 
 @EACH
@@ -45,8 +45,8 @@ def test_notebook_is_fit_to_be_read(kind, chapter):
 @EACH
 def test_title_is_the_lists(kind, chapter):
     first = nbformat.read(COURSE.notebook(kind, chapter.stem), as_version=4).cells[0]
-    kind_of_page = {"chapters": "", "exercises": "Exercise ", "solutions": "Exercise "}[kind]
-    expected = f"# {kind_of_page}{chapter.number} · {chapter.title}"
+    start = chapter.number if kind == "chapters" else chapter.heading
+    expected = f"# {start} · {chapter.title}"
     assert first.source.splitlines()[0] == expected
 
 

@@ -65,7 +65,7 @@ def test_elsewhere_it_installs_from_the_address(place, capsys):
     place.run("ada/efftx")
     (command,) = place.asked
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
-    assert command[-1] == "efftx @ https://github.com/ada/efftx/archive/HEAD.zip"
+    assert command[-1] == "efftx[course] @ https://github.com/ada/efftx/archive/HEAD.zip"
     assert not {"-U", "--upgrade", "--force-reinstall"} & set(command)
     assert capsys.readouterr().out.startswith("jax ")
 

@@ -140,11 +140,12 @@ def test_angles_are_shares_of_all_pairs():
     assert (one, two) == (pytest.approx(200 / 3), 100)
 
 
-def test_found_is_held_against_pairs_at_random():
-    figure = pictures.draw_found({"4 buckets": ([0.25, 0.5], [0.5, 0.8])}, (1, 2))
-    line, chance = figure.axes[0].lines
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.25, 0.5], [0.5, 0.8])
-    np.testing.assert_array_equal(chance.get_xdata(), chance.get_ydata())
+def test_found_is_held_against_the_full_matrix():
+    figure = pictures.draw_found({"4 buckets": ([0.25, 1.5], [0.5, 0.8])}, (1, 2))
+    line, full = figure.axes[0].lines
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.25, 1.5], [0.5, 0.8])
+    assert list(full.get_xdata()) == [1, 1]
+    assert figure.axes[0].get_xlim()[1] > 1.5
 
 
 # What rounds find

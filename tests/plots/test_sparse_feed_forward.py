@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgba
 
 from efftx.plots import figures
 from efftx.plots import sparse_feed_forward as pictures
-from efftx.plots.figures import bucket_colour
+from efftx.plots.colours import bucket_colour
 
 TEXT = ("one in each block, the others off;\n" * 4)[:128]
 N_LAYERS, N_BLOCKS, N = 2, 5, 8

@@ -207,3 +207,16 @@ def test_gathering_touches_no_copy_of_the_weights():
     layer = jax.jit(gathered_feed_forward)
     compiled = layer.lower(x, units, row_per_unit, per_unit, row_per_unit, b2).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 1.2 * rows
+
+
+def test_the_coin_and_the_noise_are_drawn_apart():
+    """Of two equal units each is on half of the time, also where the mask is hard."""
+
+    def one(key):
+        mask, units = sparsity_mask(jnp.zeros((1, 1, 2)), key, temperature=1, hard_probability=0.5)
+        return (mask == 0).any(), units[0, 0]
+
+    is_hard, unit = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 2000))
+    for side in (is_hard, ~is_hard):
+        assert 900 < side.sum() < 1100
+        assert 0.44 < unit[side].mean() < 0.56

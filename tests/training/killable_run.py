@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from efftx.models.layers import Sizes
-from efftx.models.transformer import transformer
+from efftx.models import Sizes, transformer
 from efftx.training.batches import random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte

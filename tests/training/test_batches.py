@@ -1,8 +1,14 @@
 """Which bytes a step sees: a function of seed and step, and nothing else."""
 
 import numpy as np
+import pytest
 
-from efftx.training.batches import consecutive_windows, random_windows
+from efftx.training.batches import (
+    consecutive_windows,
+    packed_windows,
+    padded_windows,
+    random_windows,
+)
 
 TEXT = np.arange(1000)
 
@@ -42,3 +48,43 @@ def test_a_text_of_exactly_one_window_is_enough():
         random_windows(TEXT[:31], seed=0, step=0, length=30, batch=1), TEXT[None, :31]
     )
     assert consecutive_windows(TEXT[:31], length=30, batch=1).shape == (1, 1, 31)
+
+
+# Many texts -----------------------------------------------------------------------------------
+
+LENGTHS = (5, 2, 9, 3)
+DOCUMENTS = [np.arange(n) + 100 * i for i, n in enumerate(LENGTHS)]
+
+
+def test_a_padded_window_is_its_text_and_masked_padding():
+    tokens, key_mask = padded_windows(DOCUMENTS, length=8)
+    assert tokens.shape == key_mask.shape == (4, 9)
+    for row, mask, document in zip(tokens, key_mask, DOCUMENTS, strict=True):
+        np.testing.assert_array_equal(row[mask], document)
+        assert mask[: len(document)].all()
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 7, 18])
+def test_packed_windows_predict_every_token_once_but_the_first_of_a_document(length):
+    tokens, counts = packed_windows(DOCUMENTS, length=length)
+    assert tokens.shape == (-(-18 // length), length + 1)
+    assert counts.shape == (len(tokens), length)
+    predicted = np.sort(tokens[:, 1:][counts])
+    np.testing.assert_array_equal(predicted, np.concatenate([each[1:] for each in DOCUMENTS]))
+    same_document = tokens[:, 1:] // 100 == tokens[:, :-1] // 100
+    assert same_document[counts].all()
+    assert counts.any(axis=1).all()
+
+
+@pytest.mark.parametrize("cut", [padded_windows, packed_windows])
+def test_a_batch_of_many_texts_depends_on_seed_and_step_alone(cut):
+    def batch(**which):
+        return cut(DOCUMENTS, length=8, batch=32, **which)[0]
+
+    first = batch(seed=3, step=7)
+    assert len(first) == 32
+    np.testing.assert_array_equal(batch(seed=3, step=7), first)
+    assert (batch(seed=3, step=8) != first).any()
+    assert (batch(seed=4, step=7) != first).any()
+    everything = {row.tobytes() for row in cut(DOCUMENTS, length=8)[0]}
+    assert {row.tobytes() for row in first} == everything

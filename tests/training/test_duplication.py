@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.layers import Sizes
-from efftx.models.transformer import transformer
+from efftx.models import Shared, Sizes, transformer
 from efftx.training.duplication import (
     N_SYMBOLS,
     VOCAB,
@@ -21,7 +20,7 @@ from efftx.training.loop import train
 from efftx.training.optimisers import adamw
 
 SIZES = Sizes(n_layers=1, d_model=16, d_ff=16, n_heads=2, d_head=8, max_len=24, vocab=VOCAB)
-MODEL = transformer(jax.random.key(0), SIZES, shared_qk=True)
+MODEL = transformer(jax.random.key(0), SIZES, kind=Shared())
 
 
 def copies(tokens, key=None):
@@ -122,7 +121,7 @@ def test_a_layer_learns_to_copy():
     """Short and with a wide layer, to be quick; far from chance is enough."""
     sizes = Sizes(n_layers=1, d_model=64, d_ff=64, n_heads=4, d_head=16, max_len=8, vocab=VOCAB)
     state = train(
-        transformer(jax.random.key(0), sizes, shared_qk=True),
+        transformer(jax.random.key(0), sizes, kind=Shared()),
         loss=loss,
         batch_at=lambda step: batch_at(step, seed=0, length=8, batch=64),
         optimiser=adamw(300, peak=1e-2),

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efftx.models.layers import Sizes
-from efftx.models.transformer import transformer
+from efftx.models import Exact, Shared, Sizes, transformer
 from efftx.training.batches import random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte
@@ -43,9 +42,9 @@ def train_on_text(n_steps: int, model=MODEL, *, progress: bool = False):
     )
 
 
-@pytest.mark.parametrize("shared_qk", [False, True])
-def test_it_learns_a_short_text_by_heart(shared_qk):
-    state = train_on_text(300, transformer(jax.random.key(0), SIZES, shared_qk=shared_qk))
+@pytest.mark.parametrize("kind", [Exact(), Shared()], ids=["exact", "shared"])
+def test_it_learns_a_short_text_by_heart(kind):
+    state = train_on_text(300, transformer(jax.random.key(0), SIZES, kind=kind))
     losses = np.asarray(state.losses)
     assert np.isfinite(losses).all()
     assert losses[0] == pytest.approx(8, abs=0.5)
@@ -111,7 +110,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(tmp_path):
     assert run(killed) == 0
     with np.load(whole) as expected, np.load(killed) as resumed:
         assert set(expected.files) == set(resumed.files)
-        names = set(expected.files) - {"seconds"}  # all but the time it took
+        assert expected["efftx.json"] == resumed["efftx.json"]
+        names = set(expected.files) - {"efftx.json", "seconds"}  # all but the time it took
         assert len(names) > 40
         for name in names:
             assert expected[name].tobytes() == resumed[name].tobytes(), name

@@ -10,8 +10,7 @@ import pytest
 import sacrebleu
 from num2words import num2words
 
-from efftx.models.encoder_decoder import encoder_decoder
-from efftx.models.layers import Sizes
+from efftx.models import Sizes, encoder_decoder
 from efftx.training.loop import train
 from efftx.training.number_words import number_words, vocabulary
 from efftx.training.optimisers import adamw

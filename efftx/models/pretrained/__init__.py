@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from efftx.models.layers import Sizes
+from efftx.models.kinds import Exact, Shared
+from efftx.models.layer import Sizes
 from efftx.models.parameters import Tree, named_parameters, with_parameters
 from efftx.models.terraformer import terraformer
 from efftx.models.transformer import LanguageModel, transformer
@@ -33,7 +34,8 @@ def small_text_model(kind: str = "shared_qk") -> LanguageModel:
     """
     check_choice("kind", kind, KINDS)
     key, sizes = jax.random.key(0), small_text_sizes()
-    shapes = jax.eval_shape(lambda: transformer(key, sizes, shared_qk=kind == "shared_qk"))
+    attention = Shared() if kind == "shared_qk" else Exact()
+    shapes = jax.eval_shape(lambda: transformer(key, sizes, kind=attention))
     return loaded(shapes, FILE, kind)
 
 
