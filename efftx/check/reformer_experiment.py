@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from efftx import attention
 from efftx.check.promises import planned_bytes
+from efftx.compiling import for_one_run
 
 LENGTHS = (64, 128, 256, 512)
 D_HEAD, N_HASHES, CHUNK_LEN = 32, 8, 32
-QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 KINDS = {
     "all pairs": partial(attention.shared_qk_attention_reference, causal=True),
@@ -28,7 +28,7 @@ def working_bytes(kind: str, length: int) -> int:
         return jnp.sum(KINDS[kind](qk, v) ** 2)
 
     x = jax.ShapeDtypeStruct((length, D_HEAD), jnp.float32)
-    return planned_bytes(jax.grad(loss, argnums=(0, 1)), x, x, options=QUICK)
+    return planned_bytes(jax.grad(loss, argnums=(0, 1)), x, x, options=for_one_run())
 
 
 def shortest_that_pays() -> int:

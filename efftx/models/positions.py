@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
+from efftx.models.layer import normal
 from efftx.validation import check_choice, check_positive, require
 
 HOW = ("sum", "concatenate")
@@ -74,9 +75,7 @@ def init_axial(
     scale = 0.5 if how == "sum" else 0.5**0.5  # of a sum's two terms, each has half the variance
     keys = jax.random.split(key)
     heights = (-(-max_len // n2), n2)
-    tables = [
-        scale * jax.random.normal(k, (n, d)) for k, n, d in zip(keys, heights, shares, strict=True)
-    ]
+    tables = [normal(k, (n, d), scale) for k, n, d in zip(keys, heights, shares, strict=True)]
     return AxialPositions(*tables, how=how)
 
 

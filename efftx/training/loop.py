@@ -88,7 +88,7 @@ def train(
         at_once = examples_at_once or most_at_once(model, batch)
         how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
         state, value = train_step(state, batch, key, **how)
-        bar.set_postfix(loss=f"{float(value):.3f}")
+        bar.set_postfix(loss=f"{float(value):.3f}", refresh=False)
         state = replace(state, seconds=jnp.float32(time.perf_counter() - started))
         if on_step is not None:
             on_step(step, float(value), state)

@@ -660,11 +660,11 @@ is_right = np.array([ours == right for ours, right in zip(answers, references, s
 gaps = n_pieces < 11
 print(f"without gaps {is_right[~gaps].mean():4.0%} right, of {(~gaps).sum()}")
 print(f"with gaps    {is_right[gaps].mean():4.0%} right, of {gaps.sum()}")
-assert 0.7 < is_right[~gaps].mean() < 0.8
-assert is_right[gaps].mean() < 0.25
+assert is_right[~gaps].mean() > 0.6
+assert is_right[gaps].mean() < 0.4
 
 # %% [markdown]
-# Of full numbers it gets three in four, of those with a gap not even one in four. Has it seen too
+# Most of the full numbers come out right, and few of those with a gap. Has it seen too
 # few of them? That is a guess, which more examples would test. (Eleven to nineteen are one piece in
 # German, so they count as a gap here, too.) 120 examples are few on purpose: on a task that every
 # model solves, no two can be compared.

@@ -31,8 +31,9 @@ import numpy as np
 
 from efftx import memory, plots
 from efftx.memory.ledger import Step, entries, in_gib
-from efftx.models import Attention, Hashed, Blocked, Shared, Sizes, attention_layer, chunked, generate, init_feed_forward, language_model, lsh, n_parameters, plain_residual, prefill, pretrained, reformer, reversible_residual, step, transformer, with_rounds
+from efftx.models import Attention, Hashed, Blocked, Shared, Sizes, attention_layer, chunked, init_feed_forward, language_model, lsh, n_parameters, plain_residual, prefill, pretrained, reformer, reversible_residual, step, transformer, with_rounds
 from efftx.models.branch import branches
+from efftx.compiling import for_one_run
 from efftx.models.embedding import init_embedding
 from efftx.models.positions import init_axial
 from efftx.models.reformer import MILLION_TOKENS
@@ -40,13 +41,11 @@ from efftx.plots import reformer as pictures
 from efftx.plots.lsh_attention import draw_times
 from efftx.plots.reversible_layers import draw_memory
 from efftx.results import recorded
-from efftx.training.corpora import as_text
 from efftx.training.losses import bits_per_byte
 from efftx.training.records import free_memory
 
-# Many programs of this chapter run once, on little data, or are only planned. They need not be
-# fast, and on a CPU the compiler may stop early.
-QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+# Many programs of this chapter run once, on little data, or are only planned.
+QUICK = for_one_run()
 
 # %% [markdown]
 # ## The question
@@ -557,9 +556,10 @@ free_memory()
 trained = pretrained.small_text_model("shared_qk")
 window = pretrained.example_text()[:1025]
 bits = {}
+loss_of = jax.jit(bits_per_byte, compiler_options=QUICK)
 for n_rounds in (None, 8, 1):
     hashed = with_rounds(trained, n_rounds, chunk_len=32)
-    bits[n_rounds] = float(jax.jit(bits_per_byte)(hashed, window, jax.random.key(0)))
+    bits[n_rounds] = float(loss_of(hashed, window, jax.random.key(0)))
     name = "exact" if n_rounds is None else f"LSH-{n_rounds}"
     print(f"{name:16}{bits[n_rounds]:.3f} bits per byte")
 assert bits[None] < bits[8] < bits[1]
@@ -574,7 +574,7 @@ assert bits[None] < bits[8] < bits[1]
 # We train one live, 128 symbols long: one layer with exact shared-QK attention. On whole texts such
 # a model long stays at guessing, ln 127 = 4.84 nats, for the symbol to copy is one among many and
 # nothing yet tells it apart. So it begins with excerpts, 4 places of both copies, and in the middle
-# of its 300 steps goes over to the whole. **How will its loss go down, steadily or at once?**
+# of its 150 steps goes over to the whole. **How will its loss go down, steadily or at once?**
 
 # %%
 from efftx.training import duplication as task
@@ -584,12 +584,12 @@ from efftx.training.optimisers import adamw
 free_memory()
 copied = recorded("duplication")
 short, long = copied["tasks"]["short"], copied["tasks"]["long"]
-N_STEPS = short["config"]["n_steps"]
+N_STEPS = 150
 
 
 def excerpts_at(step):
     """1,024 symbols: in short excerpts at first, then in whole texts."""
-    window = 8 if step < 150 else 128
+    window = 8 if step < N_STEPS // 2 else 128
     return task.excerpts_at(step, seed=0, length=128, batch=1024 // window, window=window)
 
 
@@ -614,24 +614,20 @@ assert losses[-20:].mean() < losses[:20].mean() / 10
 
 # %% [markdown]
 # Rounds are no parameters, so the trained model can be read with any number of them. **How many
-# symbols will it find with 8 rounds, and how many with one?**
+# symbols will it find with a single one, and how many with 8?**
 
 # %%
-ROUNDS = {"Full": None, "LSH-8": 8, "LSH-4": 4, "LSH-2": 2, "LSH-1": 1}
+ROUNDS = ("Full", "LSH-8", "LSH-4", "LSH-2", "LSH-1")
 fresh = task.batch_at(N_STEPS, seed=99, length=128, batch=64)
-read_with = lambda name: with_rounds(live.model, ROUNDS[name], chunk_len=8)  # noqa: E731
-right = {
-    name: 100 * float(task.accuracy(read_with(name), fresh, key))
-    for name in ("Full", "LSH-8", "LSH-1")
-}
-print("% right, live:  ", ", ".join(f"{name} {value:.1f}" for name, value in right.items()))
+hashed = with_rounds(live.model, 1, chunk_len=8)
+right = 100 * float(task.accuracy(hashed, fresh, key))
+print(f"% right, live:   LSH-1 {right:.1f}")
 row = short["per_cent"]["Full"]
-print("three recorded: ", ", ".join(f"{name} {row[name]['by_seed']}" for name in right))
-assert right["Full"] > 99
-assert right["LSH-8"] > right["LSH-1"] + 10
+print("three recorded: ", ", ".join(f"{name} {row[name]['by_seed']}" for name in ("LSH-1", "LSH-8")))
+assert 50 < right < 90
 
 # %% [markdown]
-# The lower line is from `experiments/duplication.py`, the same training from three seeds. It also
+# The lower line is from `experiments/duplication.py`, twice as many steps from three seeds. It also
 # trained models with LSH attention of 4, 2 and 1 rounds. Here is the whole table, once more at the
 # paper's length, and the paper's own. **Before you look: will models that grew up with hashing do
 # better with few rounds, or worse?**
@@ -830,20 +826,6 @@ assert crowded.max() > 1e-3
 # Where buckets are crowded the step finds *more* than the whole model, namely keys of its bucket
 # that lie further back than a chunk. That is no error of the step, but a model that was trained
 # without these keys now sees them. With the default of half a chunk for each bucket it is rare.
-#
-# Now let one write. The trained model of above, with 4 rounds of hashing in its attention (and the
-# plain residual with which it was trained), goes on from 400 characters of a file that it never
-# saw:
-
-# %%
-prompt = pretrained.example_text()[:400]
-hashed = with_rounds(trained, 4, chunk_len=64)
-written = generate(hashed, prompt, 160, jax.random.key(1), temperature=0.7, top_p=0.9)
-print(as_text(prompt)[-120:] + "▮" + as_text(written))
-
-# %% [markdown]
-# It has learned what Python looks like, and little of what it means: two layers and a few minutes
-# of training.
 #
 # ## Where this stands today
 #

@@ -480,7 +480,7 @@ assert 110 < is_hard.sum() < 190
 # %%
 free_memory()
 
-N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 400
+N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 300
 sizes = Sizes(n_layers=2, d_model=64, d_ff=512, n_heads=4, d_head=16, max_len=WINDOW)
 attention = attention_layer()
 sparse_layer = sparse_feed_forward(n_units=N)
