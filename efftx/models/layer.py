@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.tree_util import register_dataclass
 from jaxtyping import Bool, Float, Integer, Key
 
@@ -59,7 +60,7 @@ def normal(key, shape: tuple[int, ...], scale: float) -> Array:
 
 def drawn(draw: Callable, key):
     """``draw(key)`` as one program; where the key is traced, it is part of a program already."""
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, Tracer):
         return draw(key)
     return jax.jit(draw, compiler_options=for_one_run())(key)
 
