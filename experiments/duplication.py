@@ -44,8 +44,16 @@ from efftx.models import (
 from efftx.training.duplication import VOCAB, accuracy, batch_at, excerpt_loss, excerpts_at
 from efftx.training.loop import TrainState, train
 from efftx.training.optimisers import adamw
-from efftx.training.records import mean_with_interval
-from experiments.harness import at_step, checkpoints_folder, curve, head, kept, results_file, write
+from experiments.harness import (
+    at_step,
+    checkpoints_folder,
+    curve,
+    head,
+    kept,
+    of_seeds,
+    results_file,
+    write,
+)
 
 NAME = "duplication"
 RESULTS = results_file(NAME)
@@ -238,13 +246,9 @@ def report(task_name: str, runs: list[dict]) -> dict:
 
 
 def table_row(runs: list[dict]) -> dict:
-    return {name: summary([run["per_cent"][name] for run in runs]) for name in ROUNDS if runs}
-
-
-def summary(by_seed: list[float]) -> dict:
-    if len(by_seed) < 2:
-        return {"by_seed": by_seed, "mean": by_seed[0]}
-    return {"by_seed": by_seed, **mean_with_interval(by_seed, digits=2)}
+    return {
+        name: of_seeds([run["per_cent"][name] for run in runs], digits=2) for name in ROUNDS if runs
+    }
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efftx.training.records import environment, peak_rss_gib
+from efftx.training.records import environment, mean_with_interval, peak_rss_gib
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -81,3 +81,22 @@ def curve(losses, steps_each: int = 20) -> list[float]:
     """The training loss, each number the mean of so many steps."""
     means = np.asarray(losses).reshape(-1, steps_each).mean(axis=1)
     return [round(float(mean), 3) for mean in means]
+
+
+def of_seeds(values: list[float], digits: int = 4) -> dict:
+    """Each seed's value and their mean, from the second seed on with its interval."""
+    if len(values) < 2:
+        return {"by_seed": values, "mean": values[0]}
+    return {"by_seed": values, **mean_with_interval(values, digits)}
+
+
+# Models that are compared ---------------------------------------------------------------------
+
+
+def equal_width(count: Callable[[str, int], int], name: str, reference: str, d_ff: int) -> int:
+    """The widest d_ff with which ``name`` has no more parameters than the reference with its own.
+
+    ``count(name, d_ff)`` gives the number of parameters.
+    """
+    room = count(reference, d_ff) - count(name, 1)
+    return 1 + room // (count(name, 2) - count(name, 1))

@@ -61,7 +61,16 @@ from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, mean_bits
 from efftx.training.optimisers import adamw
 from efftx.training.records import mean_with_interval
-from experiments.harness import at_step, checkpoints_folder, curve, head, kept, results_file, write
+from experiments.harness import (
+    at_step,
+    checkpoints_folder,
+    curve,
+    equal_width,
+    head,
+    kept,
+    results_file,
+    write,
+)
 
 NAME = "text_quality"
 RESULTS = results_file(NAME)
@@ -136,11 +145,8 @@ def count(name: str, d_ff: int) -> int:
     return n_parameters(jax.eval_shape(partial(build, name=name, d_ff=d_ff), jax.random.key(0)))
 
 
-@cache
 def width(name: str) -> int:
-    """The widest d_ff with which it has no more parameters than full attention."""
-    room = count("full", SIZES.d_ff) - count(name, 1)
-    return 1 + room // (count(name, 2) - count(name, 1))
+    return equal_width(count, name, "full", SIZES.d_ff)
 
 
 # Running --------------------------------------------------------------------------------------

@@ -1,0 +1,292 @@
+"""How far back does each kind of attention find what it is asked for, and at what cost?
+
+    python experiments/recall.py
+
+Associative recall: a text of filler holds pairs of a key and a value, and asks for each key once
+more at a distance (`efftx.training.recall`). Small models of two layers, all with as many
+parameters as the one with full attention or a few less, learn it on texts of up to 1,024 symbols.
+Then they read texts up to 32 times as long and are asked at distances of 64 … 16,384.
+
+The lower layer has rotary positions, since "the symbol before" is a matter of position, and the
+upper layer has none, since "the same key" is none. Windows reach 31 symbols back, twice that
+through two layers: whatever a window answers beyond is luck, one time in 64.
+
+Not settled yet: after 800 steps the model with a window below and 4 rounds above is at 3.2 nats,
+where guessing is ln 64 = 4.16. There are no results. Interrupt it whenever you like: the same
+command goes on where it stopped. It writes recall.json into experiments/results after each run. Its
+seconds are those of the clock, which runs on while other work has the processor.
+"""
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import numpy as np
+
+from efftx.models import (
+    Blocked,
+    Hashed,
+    LanguageModel,
+    Local,
+    Shared,
+    Sizes,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    n_parameters,
+    plain_residual,
+    with_rounds,
+)
+from efftx.models.embedding import init_embedding
+from efftx.models.kind import Kind
+from efftx.training.loop import TrainState, train
+from efftx.training.optimisers import adamw
+from efftx.training.recall import (
+    VOCAB,
+    Texts,
+    accuracy_by_distance,
+    is_right,
+    log_uniform,
+    loss,
+    texts_at,
+)
+from experiments.harness import (
+    at_step,
+    checkpoints_folder,
+    curve,
+    equal_width,
+    head,
+    kept,
+    of_seeds,
+    results_file,
+    write,
+)
+
+NAME = "recall"
+RESULTS = results_file(NAME)
+
+SIZES = Sizes(n_layers=2, d_model=64, d_ff=128, n_heads=2, d_head=32, vocab=VOCAB)  # of "full"
+WINDOW_CHUNK, HASH_CHUNK, BLOCK_LEN = 16, 32, 512
+SEEDS = range(3)
+N_STEPS = 1200
+PEAK_RATE = 3e-3
+TEXTS = {0: (32, 64), 400: (8, 256), 800: (2, 1024)}  # from this step on, (batch, length)
+SYMBOLS_PER_PAIR = 16
+READ_AT = {  # length: distances
+    1024: (64, 256),
+    4096: (64, 256, 1024),
+    32768: (64, 256, 1024, 4096, 16384),
+}
+N_TEXTS, N_PAIRS = 8, 60  # read at each length
+ROUNDS = (1, 2, 4, 8)
+READ_WITH = {**{str(n): n for n in ROUNDS}, "exact": None}
+CONFIG = {
+    "sizes_of_full": asdict(SIZES),
+    "window_chunk": WINDOW_CHUNK,
+    "hash_chunk": HASH_CHUNK,
+    "n_steps": N_STEPS,
+    "peak_rate": PEAK_RATE,
+    "texts": {str(step): list(shape) for step, shape in TEXTS.items()},
+    "symbols_per_pair": SYMBOLS_PER_PAIR,
+}
+
+
+# Models ---------------------------------------------------------------------------------------
+
+
+EXACT, SHARED = Blocked(block_len=BLOCK_LEN), Shared()
+WINDOW = Local(chunk_len=WINDOW_CHUNK)
+HASHED = {n: Hashed(n_hashes=n, chunk_len=HASH_CHUNK) for n in ROUNDS}
+ATTENTION = {  # of the lower and the upper layer
+    "window": (WINDOW, WINDOW),
+    "window_then_full": (WINDOW, EXACT),
+    **{f"window_then_lsh_{n}": (WINDOW, kind) for n, kind in HASHED.items()},
+    "full": (EXACT, EXACT),
+    "shared_qk": (SHARED, SHARED),
+    **{f"lsh_{n}": (kind, kind) for n, kind in HASHED.items()},
+}
+
+
+def build(key, name: str, d_ff: int) -> LanguageModel:
+    lower, upper = ATTENTION[name]
+    pattern = attention_layer(replace(lower, rotary=True)), attention_layer(upper)
+    embedding = partial(init_embedding, positions="none")
+    sizes = replace(SIZES, d_ff=d_ff)
+    return language_model(key, sizes, pattern, init_feed_forward, plain_residual, embedding)
+
+
+@cache
+def count(name: str, d_ff: int) -> int:
+    return n_parameters(jax.eval_shape(partial(build, name=name, d_ff=d_ff), jax.random.key(0)))
+
+
+def width(name: str) -> int:
+    return equal_width(count, name, "full", SIZES.d_ff)
+
+
+def scores(name: str, length: int) -> int:
+    """Products of a query and a key that one head of each layer computes for a text."""
+    return sum(scores_of(kind, length) for kind in ATTENTION[name])
+
+
+def scores_of(kind: Kind, length: int) -> int:
+    """A query meets its own chunk and the one before, in each round; exactly, the blocks so far."""
+    if isinstance(kind, Hashed):
+        return kind.n_hashes * 2 * kind.chunk_len * length
+    if isinstance(kind, Local):
+        return 2 * kind.chunk_len * length
+    return length * (length + BLOCK_LEN) // 2
+
+
+# Running --------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    folder = checkpoints_folder(__doc__)
+    runs = []
+    for seed in SEEDS:
+        for name in ATTENTION:
+            runs.append(run(name, seed, folder))
+            write(RESULTS, record(runs))
+
+
+def run(name: str, seed: int, folder: Path) -> dict:
+    """Train and read one model, or what the folder keeps of that."""
+    print(name, "seed", seed, flush=True)
+    checkpoint = folder / f"{NAME}.{name}.{seed}.npz"
+    state = train_one(name, seed, checkpoint)
+    result = kept(checkpoint, partial(measure, state, name, seed))
+    print(json.dumps(result["right"]), flush=True)
+    return result
+
+
+def train_one(name: str, seed: int, checkpoint: Path) -> TrainState:
+    return train(
+        build(jax.random.key(seed), name, width(name)),
+        loss=loss,
+        batch_at=partial(batch_at, seed),
+        optimiser=optimiser(),
+        n_steps=N_STEPS,
+        seed=seed,
+        checkpoint=checkpoint,
+        config={**CONFIG, "attention": name},
+        vocab=math.inf,  # places are no tokens
+    )
+
+
+@cache  # one object for all seeds, so that a kind's step is compiled once
+def optimiser():
+    return adamw(N_STEPS, peak=PEAK_RATE)
+
+
+def batch_at(seed: int, step: int) -> Texts:
+    """Distances of all sizes, up to three quarters of the text, so that all find room."""
+    batch, length = at_step(TEXTS, step)
+    n_pairs = length // SYMBOLS_PER_PAIR
+    distances = log_uniform(step, seed=seed, n=n_pairs, longest=length * 3 // 4)
+    return texts_at(step, seed=seed, length=length, batch=batch, distances=distances)
+
+
+# Measuring ------------------------------------------------------------------------------------
+
+
+def measure(state: TrainState, name: str, seed: int) -> dict:
+    return {
+        "attention": name,
+        "seed": seed,
+        "seconds": round(float(state.seconds), 1),
+        "right": right_at(state.model, seed),
+        "read_with": read_with(state.model, name, seed),
+        "seconds_to_read": seconds_to_read(state.model),
+        "training_curve": curve(state.losses),
+    }
+
+
+def right_at(model: LanguageModel, seed: int) -> dict:
+    """The share of right answers by length and distance."""
+    return {str(length): right_in(model, length, seed) for length in READ_AT}
+
+
+def right_in(model: LanguageModel, length: int, seed: int) -> dict:
+    distances = np.resize(READ_AT[length], N_PAIRS)
+    texts = texts_at(
+        N_STEPS, seed=max(SEEDS) + 1, length=length, batch=N_TEXTS, distances=distances
+    )
+    key = jax.random.key(seed)
+    right = accuracy_by_distance(model, texts, distances, key)
+    return {str(distance): round(share, 4) for distance, share in right.items()}
+
+
+def read_with(model: LanguageModel, name: str, seed: int) -> dict | None:
+    """The same parameters with each number of rounds and exactly, at the longest length."""
+    if "lsh" not in name:
+        return None
+    return {
+        rounds: right_in(with_rounds(model, n, chunk_len=HASH_CHUNK), max(READ_AT), seed)
+        for rounds, n in READ_WITH.items()
+    }
+
+
+def seconds_to_read(model: LanguageModel) -> dict:
+    """The median of three, at each length."""
+    return {str(length): round(float(np.median(times(model, length))), 4) for length in READ_AT}
+
+
+def times(model: LanguageModel, length: int) -> list[float]:
+    symbols, asked = texts_at(0, seed=0, length=length, batch=1, distances=(64,))
+    read, key = jax.jit(is_right), jax.random.key(0)
+    seconds = []
+    for _ in range(4):  # the first compiles
+        start = time.perf_counter()
+        jax.block_until_ready(read(model, (symbols[0], asked[0]), key))
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+# Reporting ------------------------------------------------------------------------------------
+
+
+def record(runs: list[dict]) -> dict:
+    return {
+        **head(NAME, runs),
+        "seeds": sorted({run["seed"] for run in runs}),
+        "config": CONFIG,
+        "read_at": {str(length): list(distances) for length, distances in READ_AT.items()},
+        "answers_at_each_distance": N_TEXTS * N_PAIRS // len(READ_AT[max(READ_AT)]),
+        "variants": {
+            name: report(name, [run for run in runs if run["attention"] == name])
+            for name in ATTENTION
+            if any(run["attention"] == name for run in runs)
+        },
+        "runs": runs,
+    }
+
+
+def report(name: str, runs: list[dict]) -> dict:
+    return {
+        "n_parameters": count(name, width(name)),
+        "d_ff": width(name),
+        "scores": {str(length): scores(name, length) for length in READ_AT},
+        "seconds_to_read": {
+            str(length): of_seeds([run["seconds_to_read"][str(length)] for run in runs])
+            for length in READ_AT
+        },
+        "right": {
+            str(length): {
+                str(d): of_seeds([run["right"][str(length)][str(d)] for run in runs])
+                for d in distances
+            }
+            for length, distances in READ_AT.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
