@@ -13,7 +13,7 @@ import jax
 from jax import Array
 from jax.tree_util import register_dataclass
 
-from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Sizes, Stream, drawn
+from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Sizes, Stream
 from efftx.models.norm import LayerNorm, NoNorm, init_norm
 from efftx.validation import require
 
@@ -85,7 +85,7 @@ def init_blocks(keys, sizes: Sizes, kind: Callable, **inits: Callable):
         named = zip(inits.items(), jax.random.split(key, len(inits)), strict=True)
         return kind(**{name: init_branch(init, k, sizes) for (name, init), k in named})
 
-    return drawn(jax.vmap(init_block), keys)
+    return jax.vmap(init_block)(keys)
 
 
 def init_branch(init: Callable, key, sizes: Sizes) -> Branch:

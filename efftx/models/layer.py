@@ -16,17 +16,14 @@ it is not: a norm before (`behind`), the way back through a reversible residual 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jax.tree_util import register_dataclass
 from jaxtyping import Bool, Float, Integer, Key
 
-from efftx.compiling import for_one_run
 from efftx.memory import undo_by_autodiff
 from efftx.validation import check_positive, require
 
@@ -55,14 +52,7 @@ class Sizes:
 
 
 def normal(key, shape: tuple[int, ...], scale: float) -> Array:
-    return scale * drawn(partial(jax.random.normal, shape=shape), key)
-
-
-def drawn(draw: Callable, key):
-    """``draw(key)`` as one program; where the key is traced, it is part of a program already."""
-    if isinstance(key, Tracer):
-        return draw(key)
-    return jax.jit(draw, compiler_options=for_one_run())(key)
+    return scale * jax.random.normal(key, shape)
 
 
 def branch_scale(sizes: Sizes, fan_in: int) -> float:
