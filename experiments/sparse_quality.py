@@ -60,7 +60,7 @@ from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, mean_bits
 from efftx.training.optimisers import adamw
 from efftx.training.records import mean_with_interval
-from experiments.harness import checkpoints_folder, curve, head, results_file, write
+from experiments.harness import checkpoints_folder, curve, head, of_seeds, results_file, write
 
 NAME = "sparse_quality"
 RESULTS = results_file(NAME)
@@ -261,7 +261,7 @@ def compare(name: str, runs: list[dict]) -> dict:
         "d_ff": sizes.d_ff,
         "n_units": variant.n_units,
         "units_on": sizes.d_ff // variant.n_units,
-        "bits_per_byte": {"by_seed": bits.tolist(), **mean_with_interval(bits, digits=4)},
+        "bits_per_byte": of_seeds(bits.tolist()),
         "more_than_dense": {"by_seed": (bits - dense).round(4).tolist(), **more},
         "perplexity_ratio": {
             "mean": round(2 ** more["mean"], 4),

@@ -60,7 +60,6 @@ from efftx.training.corpora import Corpus, standard_library
 from efftx.training.loop import TrainState, train
 from efftx.training.losses import bits_per_byte, mean_bits
 from efftx.training.optimisers import adamw
-from efftx.training.records import mean_with_interval
 from experiments.harness import (
     at_step,
     checkpoints_folder,
@@ -68,6 +67,7 @@ from experiments.harness import (
     equal_width,
     head,
     kept,
+    of_seeds,
     results_file,
     write,
 )
@@ -287,8 +287,7 @@ def held_out(name: str, runs: list[dict]) -> np.ndarray:
 
 
 def summary(by_seed) -> dict:
-    by_seed = np.round(by_seed, 4)
-    return {"by_seed": by_seed.tolist(), **mean_with_interval(by_seed, digits=4)}
+    return of_seeds(np.round(by_seed, 4).tolist())
 
 
 if __name__ == "__main__":

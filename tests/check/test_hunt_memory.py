@@ -265,26 +265,6 @@ WEAK = {
 }
 
 
-def pairs(of):
-    return [
-        pytest.param(name, test, id=f"{name}-{n}")
-        for name, tests in of.items()
-        for n, test in enumerate(tests)
-    ]
-
-
-@pytest.mark.parametrize(("name", "test"), pairs(GOOD))
-def test_other_styles_pass(name, test, capsys):
-    getattr(check, name)(test)
-    assert "it exposes all" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "test"), pairs(WEAK))
-def test_a_weak_one_is_told_who_got_away(name, test):
-    with pytest.raises(CheckFailed, match="This one got away"):
-        getattr(check, name)(test)
-
-
 def test_the_right_codes_were_not_promised():
     def the_codes(theirs):
         x = jnp.array([[0.5, 127.0, -2.5, 1.5]])

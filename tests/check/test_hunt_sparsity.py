@@ -401,22 +401,6 @@ WEAK = {
 }
 
 
-def pairs(of):
-    return [(name, test) for name, tests in of.items() for test in tests]
-
-
-@pytest.mark.parametrize(("name", "test"), pairs(GOOD))
-def test_other_styles_pass(name, test, capsys):
-    getattr(check, name)(test)
-    assert "it exposes all" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "test"), pairs(WEAK))
-def test_a_weak_one_is_told_who_got_away(name, test):
-    with pytest.raises(CheckFailed, match="This one got away"):
-        getattr(check, name)(test)
-
-
 def test_zeros_and_ones_to_the_bit_were_not_promised():
     with pytest.raises(CheckFailed, match="Your test accuses a sound one, which adds the soft"):
         check.test_gradient(to_the_bit)

@@ -6,6 +6,7 @@ import pytest
 
 from efftx.check import CheckFailed, hunt_memory, hunt_sparsity, hunt_time
 from efftx.check.hunts import Hunt
+from tests.check import test_hunt_memory, test_hunt_sparsity
 from tests.check.sources import functions_of, run
 from tools.course import load
 
@@ -17,7 +18,18 @@ HUNTS = [
     for hunt in vars(MODULES[stem]).values()
     if isinstance(hunt, Hunt)
 ]
+EXAMPLES = {hunt_memory: test_hunt_memory, hunt_sparsity: test_hunt_sparsity}
 EACH = pytest.mark.parametrize(("stem", "hunt"), HUNTS)
+
+
+def of_learners(kind: str) -> list:
+    """(hunt, test) for every test that a module of examples holds as GOOD or as WEAK."""
+    return [
+        pytest.param(getattr(hunts, name), test, id=f"{name}-{n}")
+        for hunts, examples in EXAMPLES.items()
+        for name, tests in getattr(examples, kind).items()
+        for n, test in enumerate(tests)
+    ]
 
 
 def said(hunt: Hunt, test) -> str:
@@ -54,6 +66,18 @@ def test_a_test_that_accuses_everybody_is_told_so(stem, hunt):
         raise AssertionError("I do not trust it")
 
     assert "Your test accuses the sound one: I do not trust it" in said(hunt, accuse)
+
+
+@pytest.mark.parametrize(("hunt", "test"), of_learners("GOOD"))
+def test_other_styles_pass(hunt, test, capsys):
+    hunt(test)
+    assert "it exposes all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("hunt", "test"), of_learners("WEAK"))
+def test_a_weak_one_is_told_who_got_away(hunt, test):
+    with pytest.raises(CheckFailed, match="This one got away"):
+        hunt(test)
 
 
 @EACH
