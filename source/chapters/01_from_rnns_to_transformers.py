@@ -664,9 +664,9 @@ assert is_right[~gaps].mean() > 0.6
 assert is_right[gaps].mean() < 0.4
 
 # %% [markdown]
-# Most of the full numbers come out right, and few of those with a gap. Has it seen too
-# few of them? That is a guess, which more examples would test. (Eleven to nineteen are one piece in
-# German, so they count as a gap here, too.) 120 examples are few on purpose: on a task that every
+# Most of the full numbers come out right, and few of those with a gap. Has it seen too few of them?
+# That is a guess, which more examples would test. (Eleven to nineteen are one piece in German, so
+# they count as a gap here, too.) 120 examples are few on purpose: on a task that every
 # model solves, no two can be compared.
 #
 # ## Where it looks

@@ -698,8 +698,6 @@ small = Sizes(
     max_len=32,
     vocab=len(task.vocabulary),
 )
-
-
 live = train(
     encoder_decoder(jax.random.key(0), small, residual=reversible_residual),
     loss=translation_loss,

@@ -613,6 +613,9 @@ assert losses[:5].mean() > 4.5
 assert losses[-20:].mean() < losses[:20].mean() / 10
 
 # %% [markdown]
+# Neither: at first hardly at all, then at once. Where the texts become whole it leaps up for a
+# moment, and is back within some 25 steps.
+#
 # Rounds are no parameters, so the trained model can be read with any number of them. **How many
 # symbols will it find with a single one, and how many with 8?**
 
@@ -623,11 +626,12 @@ hashed = with_rounds(live.model, 1, chunk_len=8)
 right = 100 * float(task.accuracy(hashed, fresh, key))
 print(f"% right, live:   LSH-1 {right:.1f}")
 row = short["per_cent"]["Full"]
-print("three recorded: ", ", ".join(f"{name} {row[name]['by_seed']}" for name in ("LSH-1", "LSH-8")))
+recorded_right = (f"{name} {row[name]['by_seed']}" for name in ("LSH-1", "LSH-8"))
+print("three recorded: ", ", ".join(recorded_right))
 assert 50 < right < 90
 
 # %% [markdown]
-# The lower line is from `experiments/duplication.py`, twice as many steps from three seeds. It also
+# The lower line is from `experiments/duplication.py`: twice as many steps, three seeds. It also
 # trained models with LSH attention of 4, 2 and 1 rounds. Here is the whole table, once more at the
 # paper's length, and the paper's own. **Before you look: will models that grew up with hashing do
 # better with few rounds, or worse?**
