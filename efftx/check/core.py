@@ -123,12 +123,16 @@ class Check:
             result = function(*case.values())
         return self._arrays(result)
 
+    def of_mistake(self, mistake: Callable, case: dict) -> tuple[np.ndarray | None, ...]:
+        """What a mistake makes of a case, seen as an answer is seen."""
+        return self.outcome(self.seen(mistake) if self.seen else mistake, case)
+
     def _recognise(self, got: list, cases: list[dict]) -> str:
         """The message of the mistake that gives this outcome on every case, if there is one."""
         for message, ways in self.mistakes.items():
             for mistake in ways if isinstance(ways, list) else [ways]:
-                mistake = self.seen(mistake) if self.seen else mistake
-                pairs = zip(got, (self.outcome(mistake, case) for case in cases), strict=True)
+                made = (self.of_mistake(mistake, case) for case in cases)
+                pairs = zip(got, made, strict=True)
                 if all(words.first_difference(self.returns, *pair) is None for pair in pairs):
                     return message
         return ""
