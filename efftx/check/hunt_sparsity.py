@@ -3,12 +3,12 @@
 from efftx.check import hunt_sparsity_sound as sound
 from efftx.check.hunts import Hunt
 
-CHOICE = "jnp.argmax(scores, axis=-1)"
+CHOICE = "np.argmax(scores, axis=-1)"
 HIDDEN = "w1[block, units]) + b1[block, units]"
-RELU = "jax.nn.relu(hidden)"
+RELU = "np.maximum(hidden, 0)"
 OUT = "w2[block, units]) + b2"
-SPREAD = 'y = jnp.einsum("li,is,im->lsm", x, d, e)'
-PADDED = "jnp.pad(y, ((2, 0), (1, 1), (0, 0)))"
+SPREAD = 'y = np.einsum("li,is,im->lsm", x, d, e)'
+PADDED = "np.pad(y, ((2, 0), (1, 1), (0, 0)))"
 KERNEL = "kernel[i, j] for i, j"
 EACH = "convolved(y, kernel) for kernel in kernels]"
 ADDED = "    return sum("
@@ -19,28 +19,28 @@ test_choice = Hunt(
     function="feed_forward",
     broken={
         "it still adds the noise of training to the scores": [
-            (CHOICE, "jnp.argmax(scores + jax.random.gumbel(jax.random.key(1), scores.shape), -1)"),
+            (CHOICE, "np.argmax(scores + np.random.default_rng(1).gumbel(size=scores.shape), -1)"),
         ],
         "it takes every n-th unit for a block, not neighbours": [
-            (CHOICE, "jnp.argmax(scores.reshape(len(x), c2.shape[2], -1), axis=1)"),
+            (CHOICE, "np.argmax(scores.reshape(len(x), c2.shape[2], -1), axis=1)"),
         ],
         "what the first block chooses is on in all blocks": [
-            (CHOICE, "jnp.argmax(scores[:, :1], axis=-1) + jnp.zeros(c2.shape[1], int)"),
+            (CHOICE, "np.argmax(scores[:, :1], axis=-1) + np.zeros(c2.shape[1], int)"),
         ],
         "what the first position chooses is on at all positions": [
-            (CHOICE, "jnp.argmax(scores[:1], axis=-1) + jnp.zeros((len(x), 1), int)"),
+            (CHOICE, "np.argmax(scores[:1], axis=-1) + np.zeros((len(x), 1), int)"),
         ],
         "the score farthest from 0 wins, and not the highest": [
-            (CHOICE, "jnp.argmax(abs(scores), axis=-1)"),
+            (CHOICE, "np.argmax(abs(scores), axis=-1)"),
         ],
         "where no score of a block is above 0 its first unit is on": [
-            (CHOICE, "jnp.argmax(jax.nn.relu(scores), axis=-1)"),
+            (CHOICE, "np.argmax(np.maximum(scores, 0), axis=-1)"),
         ],
         "it keeps a unit's number in eight bits: 128 becomes −128": [
-            (CHOICE, f"{CHOICE}.astype(jnp.int8).astype(int)"),
+            (CHOICE, f"{CHOICE}.astype(np.int8).astype(int)"),
         ],
         "a chosen unit counts as much as its probability, not fully": [
-            (RELU, f"{RELU} * jax.nn.softmax(scores).max(-1)"),
+            (RELU, f"{RELU} * softmax(scores, axis=-1).max(-1)"),
         ],
         "it takes b1 of each block's first unit": [("b1[block, units]", "b1[block, 0]")],
         "it adds b2 once for every block": [(OUT, f"{OUT} * len(block)")],
@@ -49,16 +49,16 @@ test_choice = Hunt(
     },
     sound={
         "computes all units and sets those that are off to 0": [
-            ('hidden = jnp.einsum("ld,lbd->lb", x, ', 'hidden = jnp.einsum("ld,bnd->lbn", x, '),
+            ('hidden = np.einsum("ld,lbd->lb", x, ', 'hidden = np.einsum("ld,bnd->lbn", x, '),
             (HIDDEN, "w1) + b1"),
-            (RELU, f"{RELU} * jax.nn.one_hot(units, c2.shape[2])"),
+            (RELU, f"{RELU} * np.eye(c2.shape[2])[units]"),
             ('"lb,lbd->ld"', '"lbn,bnd->ld"'),
             (OUT, "w2) + b2"),
         ],
         "counts its units through all blocks": [
             ("w1[block, units]", "w1.reshape(-1, x.shape[1])[block * c2.shape[2] + units]"),
         ],
-        "chooses by the softmax of the scores": [(CHOICE, "jax.nn.softmax(scores).argmax(-1)")],
+        "chooses by the softmax of the scores": [(CHOICE, "softmax(scores, axis=-1).argmax(-1)")],
     },
 )
 
@@ -85,18 +85,18 @@ test_projections = Hunt(
         "its last module has the first one for a neighbour": [
             (
                 PADDED,
-                "jnp.pad(jnp.concatenate([y[:, -1:], y, y[:, :1]], 1), ((2, 0), (0, 0), (0, 0)))",
+                "np.pad(np.concatenate([y[:, -1:], y, y[:, :1]], 1), ((2, 0), (0, 0), (0, 0)))",
             ),
         ],
         "before the text it sees the end of the text": [
             (
                 PADDED,
-                "jnp.pad(jnp.concatenate([y, y, y]), ((0, 0), (1, 1), (0, 0)))"
+                "np.pad(np.concatenate([y, y, y]), ((0, 0), (1, 1), (0, 0)))"
                 "[2 * length - 2 :][: length + 2]",
             ),
         ],
         "before the text it sees the first position, twice more": [
-            (PADDED, "jnp.pad(jnp.concatenate([y[:1], y[:1], y]), ((0, 0), (1, 1), (0, 0)))"),
+            (PADDED, "np.pad(np.concatenate([y[:1], y[:1], y]), ((0, 0), (1, 1), (0, 0)))"),
         ],
         "it looks back two and four positions, not one and two": [
             (PADDED, PADDED.replace("(2, 0)", "(4, 0)")),
@@ -106,7 +106,7 @@ test_projections = Hunt(
             (PADDED, PADDED.replace("(1, 1)", "(2, 0)")),
         ],
         "keys and values have changed places": [
-            (EACH, EACH.replace("kernels", "kernels[jnp.array([0, 2, 1])]")),
+            (EACH, EACH.replace("kernels", "kernels[np.array([0, 2, 1])]")),
         ],
         "queries, keys and values all come from the queries' kernel": [
             (EACH, EACH.replace("(y, kernel)", "(y, kernels[0])")),
@@ -114,7 +114,7 @@ test_projections = Hunt(
     },
     sound={
         "multiplies D with E first": [
-            (SPREAD, 'y = jnp.einsum("li,ism->lsm", x, d[:, :, None] * e[:, None, :])'),
+            (SPREAD, 'y = np.einsum("li,ism->lsm", x, d[:, :, None] * e[:, None, :])'),
         ],
         "takes the kernel's last row first": [
             ("for i in range(3) for j", "for i in (2, 1, 0) for j"),
@@ -122,8 +122,8 @@ test_projections = Hunt(
     },
 )
 
-KEPT = "keys.at[n].set(k), values.at[n].set(v)"
-THERE = "jnp.arange(len(keys)) <= n"
+KEPT = "put(keys, n, k), put(values, n, v)"
+THERE = "np.arange(len(keys)) <= n"
 BEHIND = "(window[1:], keys, values)"
 STARTED = "cache, outs = ("
 test_decoding = Hunt(
@@ -132,7 +132,7 @@ test_decoding = Hunt(
     function="decode",
     broken={
         "a token does not see itself": [
-            (THERE, "(jnp.arange(len(keys)) < n) | (jnp.arange(len(keys)) + n == 0)"),
+            (THERE, "(np.arange(len(keys)) < n) | (np.arange(len(keys)) + n == 0)"),
         ],
         "slots that are still empty get a share of the softmax": [(THERE, "True")],
         "one slot that is still empty gets a share of the softmax": [(THERE, f"{THERE} + 1")],
@@ -142,18 +142,15 @@ test_decoding = Hunt(
         "the convolution always looks back to nothing": [(BEHIND, "(history, keys, values)")],
         "the two rows of the history change places": [(BEHIND, "(window[:0:-1], keys, values)")],
         "the history keeps its oldest row, and forgets the one behind it": [
-            (BEHIND, "(window[jnp.array([0, 2])], keys, values)"),
+            (BEHIND, "(window[np.array([0, 2])], keys, values)"),
         ],
         "from the ninth token on the first ones are written over": [
-            (KEPT, "keys.at[n % 8].set(k), values.at[n % 8].set(v)"),
-            (THERE, "jnp.arange(len(keys)) <= jnp.minimum(n, 7)"),
+            (KEPT, "put(keys, n % 8, k), put(values, n % 8, v)"),
+            (THERE, "np.arange(len(keys)) <= np.minimum(n, 7)"),
         ],
         "the last slot of a full cache is never used": [
-            (
-                KEPT,
-                "keys.at[min(n, len(keys) - 2)].set(k), values.at[min(n, len(keys) - 2)].set(v)",
-            ),
-            (THERE, "jnp.arange(len(keys)) <= min(n, len(keys) - 2)"),
+            (KEPT, KEPT.replace(" n,", " min(n, len(keys) - 2),")),
+            (THERE, "np.arange(len(keys)) <= min(n, len(keys) - 2)"),
         ],
         "it divides by √(S·M), and not by √M": [
             ('"sm,ksm->sk", q, keys) / q.shape[-1]', '"sm,ksm->sk", q, keys) / q.size'),
@@ -168,18 +165,18 @@ test_decoding = Hunt(
             (STARTED, f"{STARTED}LEFT.get(nothing.shape[1:], "),
             ("*nothing.shape[1:])), nothing", "*nothing.shape[1:]))), nothing"),
             (
-                "    return jnp.stack(outs)",
-                "    LEFT[d.shape[1], e.shape[1]] = cache[0]\n    return jnp.stack(outs)",
+                "    return np.stack(outs)",
+                "    LEFT[d.shape[1], e.shape[1]] = cache[0]\n    return np.stack(outs)",
             ),
             ("def decode(", "LEFT = {}\n\n\ndef decode("),
         ],
     },
     sound={
         "keeps its newest key and value first": [
-            (KEPT, "jnp.roll(keys, 1, 0).at[0].set(k), jnp.roll(values, 1, 0).at[0].set(v)"),
+            (KEPT, "np.concatenate([k[None], keys[:-1]]), np.concatenate([v[None], values[:-1]])"),
         ],
         "keeps its keys divided by √M": [
-            (KEPT, KEPT.replace("(k)", "(k / k.shape[-1] ** 0.5)")),
+            (KEPT, KEPT.replace(" k)", " k / k.shape[-1] ** 0.5)")),
             ('"sm,ksm->sk", q, keys) / q.shape[-1] ** 0.5', '"sm,ksm->sk", q, keys)'),
         ],
     },

@@ -125,7 +125,6 @@ def test_choice(feed_forward):
             for b in range(n_blocks):
                 u = np.argmax(x[t] @ c1 @ c2[:, b])
                 wanted[t] += max(w1[b, u] @ x[t] + b1[b, u], 0) * w2[b, u]
-        x, c1, c2, w1, b1, w2, b2 = map(jnp.asarray, (x, c1, c2, w1, b1, w2, b2))
         got = feed_forward(x, (c1, c2), w1, b1, w2, b2)
         assert np.allclose(got, wanted, rtol=1e-3, atol=1e-3), f"in blocks of {n_units}"
     # END SOLUTION
@@ -201,7 +200,7 @@ def test_projections(project):
     for p, t, s, i, j in np.ndindex(3, length, n_modules, 3, 3):
         if t - 2 + i >= 0 and 0 <= s - 1 + j < n_modules:
             wanted[p, t, s] += y[t - 2 + i, s - 1 + j] @ kernels[p, i, j]
-    got = project(*map(jnp.asarray, (x, d, e, kernels)))
+    got = project(x, d, e, kernels)
     assert np.allclose(got, wanted, rtol=1e-3, atol=1e-3), "not the two formulas"
     # END SOLUTION
 
@@ -258,9 +257,9 @@ def test_decoding(decode):
     """
     # SOLUTION
     rng = np.random.default_rng(0)
-    d, e, kernels = (jnp.asarray(rng.normal(size=n)) for n in ((6, 3), (6, 2), (3, 3, 3, 2, 2)))
+    d, e, kernels = (rng.normal(size=n) for n in ((6, 3), (6, 2), (3, 3, 3, 2, 2)))
     for length, room in ((12, 12), (12, 16)):
-        x = jnp.asarray(rng.normal(size=(length, 6)) / 4)
+        x = rng.normal(size=(length, 6)) / 4
         got, wanted = decode(x, d, e, kernels, room), attention(x, d, e, kernels)
         assert np.allclose(got, wanted, rtol=1e-3, atol=1e-3), f"{length} tokens, room for {room}"
     # END SOLUTION

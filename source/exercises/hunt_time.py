@@ -25,8 +25,6 @@
 # the build writes the set-up cell here
 
 # %%
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from efftx.check import hunt_time as check
@@ -53,7 +51,7 @@ from efftx.check.hunt_time_sound import attend, sort_by_bucket
 # </details>
 
 # %%
-sort_by_bucket(jnp.array([1, 0, 1, 0]))
+sort_by_bucket([1, 0, 1, 0])
 
 
 # %%
@@ -65,7 +63,7 @@ def test_order(sort_by_bucket):
     # SOLUTION
     for n_buckets in (2, 300):
         buckets = np.random.default_rng(n_buckets).integers(n_buckets, size=200)
-        order = np.asarray(sort_by_bucket(jnp.asarray(buckets))).tolist()
+        order = np.asarray(sort_by_bucket(buckets)).tolist()
         wanted = sorted(range(200), key=lambda position: (buckets[position], position))
         assert order == wanted, f"with {n_buckets} buckets the order is another"
     # END SOLUTION
@@ -109,7 +107,7 @@ check.test_order(test_order)
 #
 # <details><summary>Answer</summary>
 #
-# A unit matrix, `jnp.eye(length)`: the output of query $i$ is then its row of weights.
+# A unit matrix, `np.eye(length)`: the output of query $i$ is then its row of weights.
 #
 # </details>
 
@@ -131,8 +129,8 @@ def test_window(attend):
         back = chunk[:, None] - chunk
         seen = ((back == 0) | (back == 1)) & ~np.eye(length, dtype=bool)
         seen |= np.eye(length, dtype=bool) & ~seen.any(axis=1)[:, None]
-        weights = attend(jnp.asarray(q), jnp.eye(length), jnp.asarray(buckets), chunk_len, False)
-        assert (np.asarray(weights > 0) == seen).all(), f"in chunks of {chunk_len}"
+        weights = attend(q, np.eye(length), buckets, chunk_len, False)
+        assert ((weights > 0) == seen).all(), f"in chunks of {chunk_len}"
     # END SOLUTION
 
 
@@ -202,7 +200,7 @@ def test_rounds(attend):
     union &= ~np.eye(length, dtype=bool)
     weights = np.where(union, np.exp(q @ (q / np.linalg.norm(q, axis=1)[:, None]).T), 0)
     wanted = weights / weights.sum(axis=1, keepdims=True) @ v
-    out = attend(*map(jnp.asarray, (q, v, buckets)), chunk_len, False)
+    out = attend(q, v, buckets, chunk_len, False)
     assert np.allclose(out, wanted, rtol=1e-3, atol=1e-3), "not a softmax over the union"
     # END SOLUTION
 
@@ -253,14 +251,14 @@ def test_causal(attend):
     # SOLUTION
     rng = np.random.default_rng(2)
     length, chunk_len = 12, 3
-    q, v, other_q, other_v = jnp.asarray(rng.normal(size=(4, length, 3)))
-    buckets = jnp.asarray(rng.integers(4, size=(2, length)))
+    q, v, other_q, other_v = rng.normal(size=(4, length, 3))
+    buckets = rng.integers(4, size=(2, length))
     out = attend(q, v, buckets, chunk_len, True)
     for t in range(1, length):
-        late = jnp.arange(length)[:, None] >= t
-        changed = [jnp.where(late, x, y) for x, y in ((other_q, q), (other_v, v))]
+        late = np.arange(length)[:, None] >= t
+        changed = [np.where(late, x, y) for x, y in ((other_q, q), (other_v, v))]
         same = attend(*changed, buckets, chunk_len, True)[:t]
-        assert jnp.allclose(out[:t], same, atol=1e-5), f"position {t} is heard before it comes"
+        assert np.allclose(out[:t], same, atol=1e-5), f"position {t} is heard before it comes"
     # END SOLUTION
 
 
