@@ -27,7 +27,7 @@ def round_stochastically(x, key):
 
 def branch(w, x, extra, key):
     """What is added to a stream; one number in five is dropped."""
-    on = jax.random.uniform(key, x.shape) < 0.8
+    on = jax.random.uniform(key, shape=x.shape) < 0.8
     return jnp.where(on, jnp.tanh(x @ w + extra) / 0.8, 0)
 
 

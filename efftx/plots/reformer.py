@@ -1,5 +1,6 @@
 """The pictures of chapter 09: what models cost by length, tables of accuracy, bits per byte."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from efftx.memory.flops import step_flops
 from efftx.memory.ledger import Step, entries, in_gib
 from efftx.plots.colours import GREY, INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
-from efftx.plots.parts import powers_of_two
+from efftx.plots.parts import named_line, powers_of_two
 
 GIB = 2**30
 LENGTHS = tuple(2**n for n in range(10, 21))
@@ -148,6 +149,25 @@ def draw_steps(lengths, microseconds, gib) -> Figure:
 
 
 # How good it is -------------------------------------------------------------------------------
+
+
+@course_style()
+def draw_needle(rounds: dict[str, dict], *, by_chance: float) -> Figure:
+    """The share of right answers by distance, a line for each number of rounds.
+
+    Each holds ``right``, by distance, as `experiments/needle.py` writes it.
+    """
+    figure, ax = new_figure(8, 3.4)
+    for (n, row), marker in zip(rounds.items(), itertools.cycle(MARKERS)):
+        distances = [int(d) for d in row["right"]]
+        name = f"{n} round{'s' * (n != '1')}"
+        named_line(ax, distances, list(row["right"].values()), name, marker=marker)
+    ax.axhline(by_chance, color=GREY, linewidth=1, linestyle=":")
+    powers_of_two(ax, distances, [f"{d:,}" for d in distances])
+    ax.text(distances[0], by_chance + 0.02, "by chance", color=GREY, fontsize=9)
+    ax.set(xlabel="distance (symbols)", ylabel="share of right answers", ylim=(0, 1.05))
+    ax.set_xlim(right=8 * distances[-1])  # room for the names
+    return figure
 
 
 @course_style()

@@ -126,3 +126,15 @@ def test_every_seed_is_a_dot_beside_the_interval():
     ends = [bar[:, 0].tolist() for bar in bars]
     assert ends == [pytest.approx(each["interval_95"]) for each in seeds.values()]
     assert [text.get_text() for text in ax.texts] == ["1.100", "2.000"]
+
+
+def test_a_needles_lines_are_what_was_answered():
+    right = {"1": {"64": 0.3, "1000000": 0.1}, "8": {"64": 0.9, "1000000": 0.7}}
+    rounds = {n: {"right": shares} for n, shares in right.items()}
+    (ax,) = pictures.draw_needle(rounds, by_chance=1 / 64).axes
+    *lines, chance = ax.lines
+    for line, shares in zip(lines, right.values(), strict=True):
+        assert line.get_xdata().tolist() == [64, 1000000]
+        assert line.get_ydata().tolist() == list(shares.values())
+    assert set(chance.get_ydata()) == {1 / 64}
+    assert [text.get_text() for text in ax.texts] == ["1 round", "8 rounds", "by chance"]
