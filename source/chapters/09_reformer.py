@@ -42,56 +42,12 @@ from efftx.plots.lsh_attention import draw_times
 from efftx.plots.reversible_layers import draw_memory
 from efftx.results import recorded
 from efftx.training.losses import bits_per_byte
-from efftx.training.recall import N_VALUES
 from efftx.training.records import free_memory
 
 # Many programs of this chapter run once, on little data, or are only planned.
 QUICK = for_one_run()
 
 # %% [markdown]
-# ## The promise, asked for
-#
-# Far back in a text of 1,048,576 symbols stands a key, and behind it its value. A million symbols
-# later the same key stands there once more: what follows? Only the first place knows. The text
-# holds 100 such pairs, at distances from 64 to a million; all else is filler. The model has one
-# layer of LSH attention, and no text that it learned from was longer than 4,096 symbols. **How many
-# of the values does it find, and what do more rounds of hashing buy?**
-
-# %%
-needle = recorded("needle")
-rounds = needle["rounds"]
-plots.show(
-    pictures.draw_needle(rounds, by_chance=1 / N_VALUES),
-    "The share of right answers in texts of 1,048,576 symbols against the distance of key and "
-    "question, a line for each number of rounds. More rounds lie higher; the longer the distance, "
-    "the lower. All lie above the share by chance.",
-)
-print("rounds   right at a distance of")
-for n, row in rounds.items():
-    shares = "  ".join(f"{int(d):,}: {share:4.0%}" for d, share in row["right"].items())
-    print(f"{n:>6}   {shares}")
-most = rounds["16"]
-print(f"16 rounds: {most['seconds']:.0f} s for a text, {most['peak_rss_gib']:.1f} GiB in all")
-farthest = {int(n): row["right"]["1000000"] for n, row in rounds.items()}
-assert farthest[1] == 5 / 40  # where guessing is right in 1 of 64
-assert farthest[16] == 27 / 40
-assert all(0.9 <= share for d, share in most["right"].items() if d != "1000000")
-assert all(most["as_trained"][d] < share for d, share in most["right"].items())
-
-# %% [markdown]
-# With 16 rounds it finds nine in ten up to a quarter of a million symbols away, and two in three a
-# million away. With one round it is one in eight at that distance, where guessing would be right
-# one time in 64. A round more is one chance more that key and question meet in a bucket. The whole
-# matrix of scores would have 2⁴⁰ entries; 16 rounds compute 2²⁰ · 64 · 16 = 2³⁰ of them in each
-# head, one in a thousand.
-#
-# What this does not say: filler is no language, and a key's symbol is never filler. Each dot is 40
-# answers, so its 95 % interval reaches up to 15 points to both sides. And a softmax over more
-# symbols than it was trained on leaves less for the one that matters, so the queries are made
-# longer by ln 2²⁰ / ln 4,096 = 1.67, as Chiang and Cholak (2022, arXiv 2202.12172) propose. Without,
-# 16 rounds find 62 to 75 % (`as_trained` in the results). The task is associative recall (Arora et
-# al. 2023, arXiv 2312.04927), the program `experiments/needle.py`.
-#
 # ## The question
 #
 # Take a modest Transformer, 6 layers of width 256, and hand it a text of a million tokens. What
