@@ -96,10 +96,10 @@ def test_chunks(in_chunks):
     """
     # SOLUTION
     def f(rows):
-        return jnp.sin(rows) + 1
+        return np.sin(rows) + 1
 
     for length, chunk_len in ((7, 3), (6, 3), (2, 5), (20, 1)):
-        x = jax.random.normal(jax.random.key(length), (length, 2))
+        x = np.random.default_rng(length).normal(size=(length, 2))
         got = in_chunks(f, x, chunk_len)
         assert np.allclose(got, f(x), atol=1e-5), f"{length} rows in chunks of {chunk_len}"
     # END SOLUTION
