@@ -87,7 +87,7 @@ SEEDS = range(3)
 N_STEPS = 1100
 PEAK_RATE = 3e-3
 TEXTS = {0: (16, 64), 500: (4, 512), 750: (1, 4096)}  # from this step on, (batch, length)
-LONGEST = 4096  # of them
+LONGEST = max(length for _, length in TEXTS.values())
 SYMBOLS_PER_PAIR = 8
 READ_AT = {  # length: distances
     1024: (64, 256),
@@ -141,7 +141,7 @@ def width(name: str) -> int:
 
 
 def scores(name: str, length: int) -> int:
-    """Products of a query and a key that one head, of each layer, computes for a text."""
+    """Products of a query and a key for one head and a text, added up over the layers."""
     return sum(scores_of(kind, length) for kind in ATTENTION[name])
 
 

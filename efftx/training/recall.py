@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Key
 
@@ -129,6 +128,12 @@ def accuracy_by_distance(
     right = jax.jit(is_right)
     keys = [None] * len(texts.symbols) if key is None else jax.random.split(key, len(texts.symbols))
     each = [right(model, text, k) for text, k in zip(zip(*texts, strict=True), keys, strict=True)]
-    by_pair = np.mean(jnp.stack(each), axis=0)
+    return by_distance(np.stack(each), distances)
+
+
+def by_distance(
+    right: Bool[np.ndarray, "n_texts n_pairs"], distances: Distances
+) -> dict[int, float]:
+    """The share of right answers at each distance, the nearest first."""
     distances = np.asarray(distances)
-    return {int(d): float(by_pair[distances == d].mean()) for d in np.unique(distances)}
+    return {int(d): float(right[:, distances == d].mean()) for d in np.unique(distances)}
