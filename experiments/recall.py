@@ -19,14 +19,17 @@ more than it ever saw has its queries stretched by ln length / ln 4,096, as Chia
 do (arXiv 2202.12172). What it answers without is kept, too: `as_trained`.
 
 Interrupt it whenever you like: the same command goes on where it stopped. It writes recall.json
-into experiments/results after each run. Its seconds are those of the clock, which runs on while
-other work has the processor.
+into experiments/results after each run. What reading costs is measured apart from that, once all
+models are trained and the machine has nothing else to do: all of them in turn,
+
+    python experiments/recall.py --seconds
 """
 
 import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -65,13 +68,15 @@ from efftx.training.recall import (
     loss,
     texts_at,
 )
+from efftx.training.records import environment
 from experiments.harness import (
     at_step,
-    checkpoints_folder,
+    command_line,
     curve,
     equal_width,
     head,
     kept,
+    made,
     of_seeds,
     results_file,
     write,
@@ -95,6 +100,7 @@ READ_AT = {  # length: distances
     32768: (64, 256, 1024, 4096, 16384),
 }
 N_TEXTS, N_PAIRS = 4, 100  # read at each length
+N_TIMES = 5
 ROUNDS = (1, 2, 4, 8)
 READ_WITH = {**{str(n): n for n in ROUNDS}, "exact": None}
 CONFIG = {
@@ -158,7 +164,13 @@ def scores_of(kind: Kind, length: int) -> int:
 
 
 def main() -> None:
-    folder = checkpoints_folder(__doc__)
+    parser = command_line(__doc__)
+    parser.add_argument("--seconds", action="store_true", help="only time the models, in turn")
+    chosen = parser.parse_args()
+    folder = made(chosen.checkpoints)
+    if chosen.seconds:
+        write(RESULTS, {**json.loads(RESULTS.read_text()), "seconds_to_read": in_turn(folder)})
+        return
     runs = []
     for seed in SEEDS:
         for name in ATTENTION:
@@ -169,11 +181,15 @@ def main() -> None:
 def run(name: str, seed: int, folder: Path) -> dict:
     """Train and read one model, or what the folder keeps of that."""
     print(name, "seed", seed, flush=True)
-    checkpoint = folder / f"{NAME}.{name}.{seed}.npz"
+    checkpoint = file_of(folder, name, seed)
     state = train_one(name, seed, checkpoint)
     result = kept(checkpoint, partial(measure, state, name, seed))
     print(json.dumps(result["right"]), flush=True)
     return result
+
+
+def file_of(folder: Path, name: str, seed: int) -> Path:
+    return folder / f"{NAME}.{name}.{seed}.npz"
 
 
 def train_one(name: str, seed: int, checkpoint: Path) -> TrainState:
@@ -214,7 +230,6 @@ def measure(state: TrainState, name: str, seed: int) -> dict:
         "right": right_at(state.model, seed),
         "as_trained": right_in(state.model, max(READ_AT), seed),
         "read_with": read_with(state.model, name, seed),
-        "seconds_to_read": seconds_to_read(state.model),
         "training_curve": curve(state.losses),
     }
 
@@ -263,20 +278,34 @@ def stretched(model: LanguageModel, length: int) -> LanguageModel:
     return jax.tree.map(longer, model, is_leaf=is_projection)
 
 
-def seconds_to_read(model: LanguageModel) -> dict:
-    """The median of three, at each length."""
-    return {str(length): round(float(np.median(times(model, length))), 4) for length in READ_AT}
+def in_turn(folder: Path) -> dict:
+    """Seconds of each kind to read a text, by length: seed 0's models one after the other, again
+    and again, so that whatever else the machine does falls on all of them."""
+    models = {name: train_one(name, 0, file_of(folder, name, 0)).model for name in ATTENTION}
+    seconds: dict = {name: {} for name in models}
+    for length in READ_AT:
+        reads = {name: compiled(model, length) for name, model in models.items()}
+        taken = [{name: timed(read) for name, read in reads.items()} for _ in range(N_TIMES)]
+        for name in models:
+            by_turn = [turn[name] for turn in taken]
+            median = round(float(np.median(by_turn)), 4)
+            seconds[name][str(length)] = {"median": median, "by_turn": by_turn}
+    return {**environment(), "by_kind": seconds}
 
 
-def times(model: LanguageModel, length: int) -> list[float]:
+def compiled(model: LanguageModel, length: int) -> Callable:
+    """Reads one text of this length, and has done so once."""
     symbols, asked = texts_at(0, seed=0, length=length, batch=1, distances=(64,))
-    read, key = jax.jit(is_right), jax.random.key(0)
-    seconds = []
-    for _ in range(4):  # the first compiles
-        start = time.perf_counter()
-        jax.block_until_ready(read(model, (symbols[0], asked[0]), key))
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+    arguments = (model, (symbols[0], asked[0]), jax.random.key(0))
+    read = partial(jax.jit(is_right).lower(*arguments).compile(), *arguments)
+    jax.block_until_ready(read())
+    return read
+
+
+def timed(read: Callable) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(read())
+    return round(time.perf_counter() - start, 4)
 
 
 # Reporting ------------------------------------------------------------------------------------
@@ -303,10 +332,6 @@ def report(name: str, runs: list[dict]) -> dict:
         "n_parameters": count(name, width(name)),
         "d_ff": width(name),
         "scores": {str(length): scores(name, length) for length in READ_AT},
-        "seconds_to_read": {
-            str(length): of_seeds([run["seconds_to_read"][str(length)] for run in runs])
-            for length in READ_AT
-        },
         "right": {
             str(length): {
                 str(d): of_seeds([run["right"][str(length)][str(d)] for run in runs])

@@ -44,16 +44,19 @@ def show(figure: Figure, caption: str) -> None:
     The caption says what can be seen, so that a reader who cannot see it misses nothing. JupyterLab
     ignores alternative text on plain image outputs; an <img> keeps it.
     """
+    display(page(figure, caption))
+
+
+def page(figure: Figure, caption: str) -> HTML:
+    """What `show` displays."""
     picture = base64.b64encode(png(figure)).decode()
     width = round(96 * figure.get_figwidth())
     text = html.escape(caption, quote=True)
-    display(
-        HTML(
-            '<figure style="margin: 0.5em 0">'
-            f'<img src="data:image/png;base64,{picture}" alt="{text}" '
-            f'style="width: {width}px; max-width: 100%; height: auto">'
-            f'<figcaption style="max-width: {width}px"><em>{text}</em></figcaption></figure>'
-        )
+    return HTML(
+        '<figure style="margin: 0.5em 0">'
+        f'<img src="data:image/png;base64,{picture}" alt="{text}" '
+        f'style="width: {width}px; max-width: 100%; height: auto">'
+        f'<figcaption style="max-width: {width}px"><em>{text}</em></figcaption></figure>'
     )
 
 

@@ -254,6 +254,11 @@ print(f"full attention:       {share_with_all:.1%}")
 # attention** with 128, one sixty-fourth? And if it may hash again?
 
 # %%
+from efftx.plots import ask
+
+my_guess = ask("the share right with 128 scores, 0 to 1")
+
+# %%
 from efftx.plots.start_here import draw_guesses
 
 share_with_few = {
@@ -267,7 +272,7 @@ assert all(less < more for less, more in pairwise(share_with_few.values()))
 assert share_with_few[128] > 0.75 * share_with_all
 assert share_with_few[1024] > 0.95 * share_with_all
 
-show(
+my_guess.show(
     draw_guesses(share_with_few, (len(page), share_with_all), share_of_commonest),
     "Bytes guessed without training, against the scores for each of them. Full attention gets "
     f"{share_with_all:.0%} with {len(page):,} scores, LSH attention {share_with_few[128]:.0%} with "
@@ -366,7 +371,7 @@ show(
 # ## JAX on one page
 #
 # JAX is NumPy with functions that take functions: one compiles, one repeats, one differentiates.
-# Here are the seven things that the course uses, each with a proof. If you know JAX, go on to
+# Here is what the course uses of it, each with a proof. If you know JAX, go on to
 # [the memory of a gradient](#The-memory-of-a-gradient).
 #
 # **Arrays do not change.** `x.at[…].set(…)` gives a new array and leaves the old one alone. So a
@@ -434,6 +439,28 @@ assert all_heads.shape == (8, 16, 4)
 assert jnp.allclose(all_heads, one_by_one, atol=1e-2)
 
 # %% [markdown]
+# **`einsum` names the axes.** Each letter is an axis of an array; a letter that is missing on the
+# right of the arrow is summed over. All heads' scores, of every query with every key:
+
+# %%
+scores = jnp.einsum("hqd,hkd->hqk", queries, keys)
+
+assert scores.shape == (8, 16, 16)
+assert jnp.allclose(scores[2, 5, 7], queries[2, 5] @ keys[2, 7], atol=1e-2)
+
+# %% [markdown]
+# **Pytrees** are containers of arrays: lists, tuples, dictionaries, models, one in another. What
+# JAX does to an array it does to all *leaves* of a tree. `tree.map` does it with a function of
+# yours.
+
+# %%
+parameters = {"w": jnp.ones((2, 3)), "layers": [jnp.zeros(3), jnp.zeros(3)]}
+moved = jax.tree.map(lambda leaf: leaf + 1, parameters)
+
+assert [leaf.shape for leaf in jax.tree.leaves(parameters)] == [(3,), (3,), (2, 3)]
+assert moved["layers"][1].tolist() == [1, 1, 1]
+
+# %% [markdown]
 # **`grad` differentiates.** It takes a function with a single number as its result, and returns the
 # function that computes the gradient. Does it? Take a small step and see by how much the result
 # changes.
@@ -448,6 +475,38 @@ w, step = jnp.array([0.3, -1.2, 0.7]), jnp.array([1e-3, 0.0, 0.0])
 measured = (loss(w + step) - loss(w - step)) / 2e-3
 
 assert jnp.allclose(jax.grad(loss)(w)[0], measured, rtol=1e-2)
+
+# %% [markdown]
+# The result need not be a single number. **`vjp`** runs a function, and returns with its result a
+# second function that goes backwards: from how much each number of the result matters to how much
+# each of the arguments does. (*vjp* stands for vector–Jacobian product.) `grad` is `vjp` of a
+# single number that matters 1. Chapters 03 and 06 write backward passes by hand and compare them
+# with it.
+
+# %%
+heads, go_back = jax.vjp(jax.vmap(attend), queries, keys, head_values)
+only_one = jnp.zeros_like(heads).at[0, 5].set(1.0)  # position 5 of head 0 matters, nothing else
+of_queries, of_keys, of_values = go_back(only_one)
+
+assert (of_queries[0, 5] != 0).any()
+assert (of_queries[1:] == 0).all()  # other heads had no part in it
+assert (of_values[0, 6:] == 0).all()  # nor had later positions
+
+# %% [markdown]
+# **Look before you run.** `eval_shape` asks what a function *would* return, and computes nothing;
+# so a model of a hundred billion parameters costs no memory. `make_jaxpr` shows the list of
+# operations itself, with the shape of every array in between. Is there a matrix of scores in full
+# attention? Then it stands there:
+
+# %%
+from jax import ShapeDtypeStruct
+
+huge = ShapeDtypeStruct((2**20, 64), jnp.float32)  # a shape and a dtype, without numbers
+attended = jax.eval_shape(attend, huge, huge, huge)
+program = str(jax.make_jaxpr(attend)(huge, huge, huge))
+
+assert attended.shape == (2**20, 64)
+assert "f32[1048576,1048576]" in program
 
 # %% [markdown]
 # **`scan` is a loop that is compiled once.** It carries something from step to step, and may
@@ -472,9 +531,18 @@ assert (so_far == jax.lax.cummax(numbers)).all()
 assert len(traced_steps) < 5  # not 1,000
 
 # %% [markdown]
+# Where nothing is carried, **`lax.map`** is that loop: one after the other what `vmap` does at
+# once. It takes longer and less memory, and the course uses it wherever an array is too large to
+# exist all at once.
+
+# %%
+in_turn = jax.lax.map(lambda head: attend(*head), (queries, keys, head_values))
+
+assert jnp.allclose(in_turn, all_heads, atol=1e-2)
+
+# %% [markdown]
 # **`custom_vjp` puts the gradient into your hands.** You say what the forward pass must remember,
-# and how the backward pass uses it. (*vjp* stands for vector–Jacobian product: the gradient that
-# comes in, times the derivative.)
+# and how the backward pass uses it.
 #
 # The gradient of $y = x^3$ is $3x^2$, so $x$ has to be remembered. Has it? It can be *rebuilt* from
 # $y$, as its cube root. This is the idea of chapter 03 in one line; there, whole layers are
@@ -538,6 +606,30 @@ print(f"for the gradient each layer keeps {kept:.1f} activations")
 # The result needs no more: each layer overwrites the one before. The gradient needs something of
 # *every* layer when it comes back: what went into the product, and the slope of the sigmoid. So
 # depth costs memory only in training. And `cube` has shown that what is kept may also be rebuilt.
+#
+# The simplest way to do that is **`jax.checkpoint`**: of the function that it wraps only the
+# arguments are kept, and on the way back the function runs once more. It is the opponent that
+# reversible layers will have to beat. How much does a layer keep now?
+
+# %%
+def deep_with_checkpoints(x, weights):
+    @jax.checkpoint
+    def layer(x, w):
+        return jax.nn.sigmoid(x @ w), None
+
+    return jax.lax.scan(layer, x, weights)[0].sum()
+
+
+gradient = jax.grad(deep_with_checkpoints, argnums=1)
+with_checkpoints = [weigh(gradient, (1024, 64), (n, 64, 64)) for n in depths]
+kept_now = (with_checkpoints[1] - with_checkpoints[0]) / (64 - 8) / activation
+
+assert 0.9 < kept_now < kept - 0.5
+print(f"with checkpoints each layer keeps {kept_now:.1f} activations")
+
+# %% [markdown]
+# One, its input: the rest is computed twice.
+#
 # Chapter [02](02_where_the_memory_goes.ipynb) adds up the whole bill, and chapter
 # [03](03_reversible_layers.ipynb) stops paying for depth.
 

@@ -20,35 +20,14 @@
 # the build writes the set-up cell here
 
 # %%
-import time
-from dataclasses import replace
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from efftx import attention, plots
-from efftx.models import Across, Attention, Exact, Extra, Sizes, Source, attention_layer, cross_attention_maps, encoder_decoder, n_parameters, named_parameters, transformer, with_parameters
-from efftx.models.recurrent import init_lstm
 from efftx.plots import from_rnns_to_transformers as pictures
-from efftx.plots.attention_is_sparse import draw_losses
-from efftx.training.batches import random_windows
-from efftx.training.corpora import python_documentation
-from efftx.training.loop import train
-from efftx.training.number_words import number_words
-from efftx.training.optimisers import adamw
-from efftx.training.records import free_memory
-from efftx.training.translation import (
-    as_arrays,
-    bleu,
-    random_pairs,
-    translate,
-    translation_loss,
-)
-from efftx.training.vocabularies import PAD
 
 # %% [markdown]
 # ## One step after another
@@ -75,6 +54,10 @@ from efftx.training.vocabularies import PAD
 
 
 # %%
+from efftx.models import Sizes
+from efftx.models.recurrent import init_lstm
+
+
 def lstm_by_loop(x, w, u, b):
     """(length, d_model) -> (length, d_model). w, u: (d_model, 4, d_model), b: (4, d_model)."""
     cell = output = jnp.zeros(x.shape[1])
@@ -107,6 +90,9 @@ assert jnp.allclose(lstm(x)[0], by_loop, atol=1e-5)
 
 
 # %%
+from efftx.models import Exact, attention_layer
+
+
 def chain(jaxpr):
     """The longest chain of matrix products in a traced function, each needing the one before."""
     depth = {}  # of each value: how many products it has waited for
@@ -148,6 +134,9 @@ assert (steps["attention"] == 4).all()
 
 
 # %%
+import time
+
+
 def milliseconds(layer, length, repeats=5):
     """The median time of a layer's forward pass."""
     x = jax.random.normal(jax.random.key(0), (length, SIZES.d_model))
@@ -333,6 +322,9 @@ assert (jnp.abs(changed - causal).max(axis=1)[4:] > 0.1).all()
 
 
 # %%
+from efftx.models import Attention
+
+
 @jax.jit
 def multi_head(x, source, w_in, w_out, mask=True):
     """(length, d_model), (source_length, d_model) -> (length, d_model).
@@ -360,6 +352,19 @@ assert jnp.allclose(ours, layer(x)[0], atol=1e-5)
 # Each adds what it finds to what was there, $x \leftarrow x + F(\text{norm}(x))$, so that a deep
 # network can begin as if it were shallow; the norm brings every vector to the same size before it
 # is looked at.
+
+# %%
+from efftx.plots import architectures
+
+plots.show(
+    architectures.draw_transformer(),
+    "From left to right: tokens, their embedding with positions, then a stream of vectors. In a "
+    "block two branches leave the stream, each through a norm, one to attention and one to a "
+    "feed-forward layer, and are added to it. A last norm and the readout give the scores.",
+)
+
+# %% [markdown]
+# Function by function, each box and each arrow of it:
 
 
 # %%
@@ -433,6 +438,10 @@ def fresh(key, n_blocks=2, d_model=64, d_ff=256, n_heads=4, d_head=16, length=64
 # The package's `transformer` is the same model. Given these weights, it says the same:
 
 # %%
+from dataclasses import replace
+
+from efftx.models import named_parameters, transformer, with_parameters
+
 weights = fresh(jax.random.key(0))
 each = jax.tree.map(lambda *of_blocks: jnp.stack(of_blocks), *weights["blocks"])
 ordered = [weights["bytes"], weights["positions"]]
@@ -492,6 +501,14 @@ def training_step(weights, moments, windows, n):
 # will it be after 400 steps?**
 
 # %%
+my_guess = plots.ask("bits a byte after 400 steps")
+
+# %%
+from efftx.plots.attention_is_sparse import draw_losses
+from efftx.training.batches import random_windows
+from efftx.training.corpora import python_documentation
+from efftx.training.records import free_memory
+
 free_memory()  # of what was compiled so far
 library = python_documentation().train
 nothing = jax.tree.map(jnp.zeros_like, weights)
@@ -501,7 +518,7 @@ for n in range(1, 401):
     weights, moments, value = training_step(weights, moments, windows.astype(np.int32), n)
     losses.append(float(value) / np.log(2))
 
-plots.show(
+my_guess.show(
     draw_losses(np.array(losses), {"knowing nothing": 8}),
     "The loss of the model above, in bits for each byte, over 400 steps. It begins at 8, where "
     "nothing is known, falls steeply in the first fifty steps and more slowly ever after.",
@@ -555,6 +572,8 @@ print(bytes(written.astype(np.uint8)).decode("ascii", "replace"))
 # mask hides it from every query. Then it does not matter what stands there:
 
 # %%
+from efftx.models import Across, Extra, Source
+
 free_memory()
 across = attention_layer(Across())(jax.random.key(6), SIZES)
 weights = across.projection.w_in, across.projection.w_out
@@ -573,6 +592,8 @@ assert jnp.allclose(ours, across(x, extra=Extra(source=Source(padded, is_word)))
 # have a minute and two CPU cores, so the language must be a small one: the words for numbers.
 
 # %%
+from efftx.training.number_words import number_words
+
 free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 task = number_words(n_train=120, n_held_out=500)
@@ -603,6 +624,13 @@ print(len(words), "different tokens, with padding, start and end")
 # positions that are not padding.
 
 # %%
+import optax
+
+from efftx.models import encoder_decoder, n_parameters
+from efftx.training.loop import train
+from efftx.training.optimisers import adamw
+from efftx.training.translation import as_arrays, random_pairs, translation_loss
+
 N_STEPS = 250
 sizes = Sizes(n_layers=2, d_model=96, d_ff=384, n_heads=4, d_head=24, max_len=24, vocab=len(words))
 untrained = encoder_decoder(jax.random.key(0), sizes)
@@ -632,6 +660,8 @@ assert losses[-1] < 0.05
 # its parts: *zwei und vierzig*.)
 
 # %%
+from efftx.training.translation import bleu, translate
+
 questions, references = zip(*task.held_out, strict=True)
 free_memory()
 
@@ -676,6 +706,9 @@ assert is_right[gaps].mean() < 0.4
 # piece. **Where should the row of *zwei* in *zweiundvierzig* have its weight?**
 
 # %%
+from efftx.models import cross_attention_maps
+from efftx.training.vocabularies import PAD
+
 both_turned = [pair for pair in task.held_out if pair[0].count("-") == 2][:6]
 looks, pieces = [], []
 look = jax.jit(cross_attention_maps)
@@ -701,6 +734,8 @@ plots.show(
 # errs as well: what a head looks at is a hint of what the model computes, and not an explanation.
 
 # %%
+import ipywidgets as widgets
+
 slider = partial(widgets.IntSlider, min=0, continuous_update=False)
 controls = {
     "number": slider(value=0, max=5, description="number"),

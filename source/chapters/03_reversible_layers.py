@@ -19,22 +19,15 @@
 # the build writes the set-up cell here
 
 # %%
-import time
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from efftx import memory, plots
-from efftx.compiling import for_one_run
-from efftx.models import Blocked, Sizes, encoder_decoder, n_parameters, plain_residual, pretrained, reversible_residual, transformer
-from efftx.models.branch import branches
 from efftx.plots import reversible_layers as pictures
-from efftx.results import recorded
-from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -113,6 +106,16 @@ for step in (3, 2, 1):
 # the block has exactly the Transformer's parameters. At the start both streams are the embedded
 # text, at the end we take their mean.
 
+# %%
+from efftx.plots import architectures
+
+plots.show(
+    architectures.draw_reversible_block(),
+    "Two diagrams of a block, F its attention and G its feed-forward layer. Forward: F of the second "
+    "stream is added to the first, then G of the first to the second. Backward, from right to left: G "
+    "of the first stream is taken away from the second, then F of the second from the first.",
+)
+
 # %% [markdown]
 # ## Eight blocks up, eight blocks down
 #
@@ -120,6 +123,8 @@ for step in (3, 2, 1):
 # matter of arithmetic, not of learning.)
 
 # %%
+from efftx.models import Sizes, n_parameters, pretrained, reversible_residual, transformer
+
 SIZES = Sizes(n_layers=8, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=128)
 model = transformer(jax.random.key(0), SIZES, residual=reversible_residual)
 tokens = pretrained.example_text()[:96]
@@ -194,6 +199,8 @@ assert error[-2] < error[0] < 30 * error[-2]
 # by one:
 
 # %%
+import ipywidgets as widgets
+
 n_undone = widgets.IntSlider(
     value=3, min=0, max=SIZES.n_layers, description="undone", continuous_update=False
 )
@@ -233,6 +240,9 @@ def backward_coupling(branch, streams, gradients):
 
 
 # %%
+from efftx.models.branch import branches
+
+
 def backward(blocks, streams, gradients):
     """The gradients of the two inputs and of all blocks; no activation was stored."""
     g_blocks = []
@@ -287,6 +297,8 @@ assert relative_error(ours, theirs) < 1e-5
 
 
 # %%
+from efftx.training.records import free_memory
+
 free_memory()
 
 
@@ -364,6 +376,12 @@ assert relative_error(ours, theirs) < 1e-6
 # **Predict the three curves.** One activation here is 4,096 · 256 · 4 bytes, 4 MiB.
 
 # %%
+my_guess = plots.ask("MiB of 32 reversible blocks")
+
+# %%
+from efftx.compiling import for_one_run
+from efftx.models import Blocked, plain_residual
+
 free_memory()
 
 LENGTH = 4096
@@ -412,7 +430,7 @@ n_bytes = {
     name: np.array([temporary_bytes(residual, n) for n in DEPTHS])
     for name, residual in WAYS.items()
 }
-plots.show(
+my_guess.show(
     pictures.draw_memory(DEPTHS, n_bytes),
     "Temporary memory of a training step with 2 and with 32 blocks. Plain grows steeply, checkpoint "
     "by one activation for each block, reversible not at all.",
@@ -438,6 +456,8 @@ assert n_bytes["reversible"][-1] < n_bytes["checkpoint"][-1] < n_bytes["plain"][
 # second time, so both should take about a third more time than plain. What they take here:
 
 # %%
+import time
+
 free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 time_sizes = Sizes(n_layers=4, d_model=128, d_ff=512, n_heads=4, d_head=32)
@@ -659,6 +679,8 @@ assert mixed[-1] < drifts["bfloat16"][-1] / 5
 # both kinds of encoder-decoder from five seeds, with the same batches in the same order.
 
 # %%
+from efftx.results import recorded
+
 results = recorded("reversible_bleu")
 compared = results["reversible_less_plain"]
 low, high = compared["interval_95"]
@@ -680,10 +702,11 @@ print(
 # A reversible one, live, for a glance: a smaller model, the same task, fewer steps, one seed.
 
 # %%
+from efftx.models import encoder_decoder
 from efftx.training.loop import train
 from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
-from efftx.training.translation import as_arrays, bleu, random_pairs, translate, translation_loss
+from efftx.training.translation import as_arrays, random_pairs, translation_loss
 
 free_memory()
 N_STEPS = 200
@@ -707,6 +730,8 @@ live = train(
 )
 
 # %%
+from efftx.training.translation import bleu, translate
+
 english, german = zip(*task.held_out, strict=True)
 losses = np.asarray(live.losses)
 said = translate(live.model, task.vocabulary, english, max_len=targets.shape[1])

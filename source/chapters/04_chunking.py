@@ -18,21 +18,14 @@
 # the build writes the set-up cell here
 
 # %%
-import time
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from efftx import plots
-from efftx.attention import full_attention
-from efftx.memory import chunked_cross_entropy, flops, map_chunks, map_chunks_reference
-from efftx.memory.ledger import Step
-from efftx.models import Blocked, Blocked, Sizes, pretrained, transformer
 from efftx.plots import chunking as pictures
-from efftx.training.losses import bits_per_byte
 
 # %% [markdown]
 # ## The question
@@ -90,6 +83,9 @@ assert jnp.allclose(feed_forward(params, x[3:7]), y[3:7], atol=1e-5)
 
 
 # %%
+from efftx.attention import full_attention
+
+
 def attend(x):
     return full_attention(x, x, x, causal=True)
 
@@ -104,6 +100,9 @@ assert not jnp.allclose(attend(x[3:7]), attend(x)[3:7], atol=0.01)
 
 
 # %%
+from efftx.memory import map_chunks_reference
+
+
 def by_loop(f, params, x, chunk_len):
     starts = range(0, len(x), chunk_len)
     return jnp.concatenate([f(params, x[start : start + chunk_len]) for start in starts])
@@ -193,6 +192,9 @@ def in_chunks(f, params, x, chunk_len):
 
 
 # %%
+from efftx.memory import map_chunks
+
+
 def relative_error(ours, theirs):
     pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
     return max(float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) for a, b in pairs)
@@ -241,6 +243,8 @@ plots.show(
 # shorter chunk saves next to nothing.
 
 # %%
+import ipywidgets as widgets
+
 chunk = widgets.SelectionSlider(
     options=[2**n for n in range(4, 15)],
     value=1024,
@@ -264,6 +268,9 @@ display(chunk, widgets.interactive_output(show_layer, {"chunk_len": chunk}))
 
 
 # %%
+from efftx.memory import chunked_cross_entropy
+
+
 def losses(w, x, targets):
     """(length,): −log p of each target; x (length, d_model), w (d_model, vocab)."""
     scores = x @ w
@@ -318,6 +325,9 @@ assert by_chunks < at_once / 10
 # loss and of its gradient, with the trained model of chapter 08 on text that it has not seen:
 
 # %%
+from efftx.models import pretrained
+from efftx.training.losses import bits_per_byte
+
 jax.clear_caches()
 
 model = pretrained.small_text_model("plain")
@@ -336,6 +346,8 @@ for ours, theirs in zip(jax.tree.leaves(chunked), jax.tree.leaves(whole), strict
 # **Which of the two cuts will save more: that of the layers, or that of the loss?**
 
 # %%
+from efftx.models import Blocked, Sizes, transformer
+
 sizes = Sizes(n_layers=4, d_model=128, d_ff=2048, n_heads=2, d_head=64, max_len=4096, vocab=8192)
 
 
@@ -370,6 +382,9 @@ assert table["both"] < min(table["loss in chunks"], table["layers in chunks"])
 # is not needed for the inside. **So how much more arithmetic is it?**
 
 # %%
+from efftx.memory import flops
+from efftx.memory.ledger import Step
+
 whole = Step(
     n_layers=1,
     d_model=128,
@@ -389,9 +404,16 @@ print(f"more arithmetic in the layer: {(one_layer / 2) / (3 * one_layer):.0%}")
 # A sixth more of the layer, in theory. In practice time depends on the chunk length. Short chunks
 # are many small products instead of a few large ones, and each turn of the loop adds to the sum of
 # the weights' gradients, which takes as long as ever, however short the chunk. Long chunks do not
-# fit the cache. Measure it on your machine:
+# fit the cache. **How much working memory do chunks of 64 need,** forward and backward, if the layer
+# is 1,024 wide and there are 4,096 positions? (Its inside alone, all at once, is 4,096 · 1,024 · 4
+# bytes, 16 MiB.) Measure it on your machine:
 
 # %%
+my_guess = plots.ask("MiB with chunks of 64")
+
+# %%
+import time
+
 jax.clear_caches()
 
 L, D_MODEL, D_FF = 4096, 128, 1024
@@ -416,7 +438,7 @@ without = measure(feed_forward)
 costs = [measure(partial(map_chunks, feed_forward, chunk_len=m)) for m in CHUNK_LENS]
 n_bytes, seconds = zip(*costs, strict=True)
 
-plots.show(
+my_guess.show(
     pictures.draw_costs(
         CHUNK_LENS,
         n_bytes,

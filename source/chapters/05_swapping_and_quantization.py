@@ -19,30 +19,14 @@
 # the build writes the set-up cell here
 
 # %%
-import time
-from dataclasses import replace
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.ad_checkpoint import checkpoint_name
-from tqdm.auto import trange
 
 from efftx import memory, plots
-from efftx.memory import bytes_by_memory, dequantize, quantize, quantize_blockwise
-from efftx.memory.ledger import Step, entries, n_parameters
-from efftx.models import Sizes, pretrained, transformer
-from efftx.models.branch import branches
 from efftx.plots import swapping_and_quantization as pictures
-from efftx.results import recorded
-from efftx.training.batches import random_windows
-from efftx.training.corpora import python_documentation
-from efftx.training.loop import initial_state, train_step
-from efftx.training.losses import bits_per_byte
-from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -51,6 +35,8 @@ from efftx.training.records import free_memory
 # gradient, and two running means that Adam keeps. In float32 that is four numbers of four bytes.
 
 # %% tags=["nbval-check-output"]
+from efftx.memory.ledger import Step, entries, n_parameters
+
 step = Step(
     n_layers=24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, vocab=32_000,
     length=1024, batch=4, attention="blocked",
@@ -88,6 +74,9 @@ print(codes)
 
 
 # %%
+from efftx.memory import dequantize, quantize
+
+
 def quantize_rows(x):
     """(rows, columns) -> int8 codes (rows, columns), absmax (rows, 1)."""
     absmax = jnp.abs(x).max(axis=1, keepdims=True)
@@ -145,6 +134,9 @@ print("one absmax for each row:", rows_hurt(quantize(spoiled)))
 # ways side by side, on matrices of a small language model that was trained on Python source.
 
 # %%
+from efftx.memory import quantize_blockwise
+from efftx.models import pretrained
+
 model = jax.tree.map(lambda x: jnp.float32(x), pretrained.small_text_model("plain"))
 layer = jax.tree.map(lambda x: x[0], model.blocks)
 matrices = {
@@ -183,6 +175,9 @@ assert all(e["64 numbers"] < min(e["a row"], e["a column"]) < e["all"] for e in 
 
 
 # %%
+from efftx.training.losses import bits_per_byte
+
+
 def in_bits(x, bits, block_len):
     """x, through whole numbers of so many bits with an absmax for each block_len of them."""
     blocks = jnp.pad(x.ravel(), (0, -x.size % block_len)).reshape(-1, block_len)
@@ -235,6 +230,8 @@ plots.show(
 )
 
 # %%
+import ipywidgets as widgets
+
 bits = widgets.SelectionSlider(
     value=4, options=pictures.BITS, description="bits", continuous_update=False
 )
@@ -330,6 +327,9 @@ assert abs(stochastic[:, -1].mean() - expected[-1]) < 2
 
 
 # %%
+import optax
+
+
 def adam_that_keeps(keep_m, restore_m, keep_v, restore_v, b1=0.9, b2=0.999, eps=1e-8):
     """optax.scale_by_adam whose moments go through keep and restore between steps."""
 
@@ -365,6 +365,14 @@ adam = adam_that_keeps(nothing, nothing, nothing, nothing)
 # the documentation of Python.
 
 # %%
+from tqdm.auto import trange
+
+from efftx.models import Sizes, transformer
+from efftx.training.batches import random_windows
+from efftx.training.corpora import python_documentation
+from efftx.training.loop import initial_state, train_step
+from efftx.training.records import free_memory
+
 even = partial(quantize_blockwise, block_len=256)
 adam_even = adam_that_keeps(even, dequantize, even, dequantize)
 
@@ -437,6 +445,9 @@ assert lost["v in even codes"] > 0.1 > lost["√v in even codes"] > lost["⁴√
 
 
 # %%
+from dataclasses import replace
+
+
 def keep_m(m):
     return even(jnp.sign(m) * jnp.sqrt(jnp.abs(m)))
 
@@ -474,9 +485,12 @@ assert jnp.allclose(last_steps(adam_roots), last_steps(memory.scale_by_adam_8bit
 # training again. **By how much will the loss differ?**
 
 # %%
+my_guess = plots.ask("bits a byte at the end, roots in 8 bits")
+
+# %%
 free_memory()
 state_8bit, losses_8bit = train(memory.scale_by_adam_8bit(), N_TRAIN, "roots in 8 bits")
-plots.show(
+my_guess.show(
     pictures.draw_losses(
         {"float32": losses_float32, "roots in 8 bits": losses_8bit, "even codes": losses_even}
     ),
@@ -513,6 +527,8 @@ assert moment_bytes(state_8bit) < 2.1
 # much two runs differ that differ in nothing but chance:
 
 # %%
+from efftx.results import recorded
+
 results = recorded("eight_bit_adam")
 print(f"{results['config']['n_steps']} steps, {results['runs'][0]['n_parameters']:,} parameters")
 for run in results["runs"]:
@@ -553,6 +569,9 @@ except ValueError as complaint:
 
 
 # %%
+from efftx.memory import bytes_by_memory
+
+
 def layer(params, x):
     return x + jax.nn.relu(x @ params["w1"]) @ params["w2"]
 
@@ -599,6 +618,9 @@ assert kept["device"] > all_parameters
 
 
 # %%
+from jax.ad_checkpoint import checkpoint_name
+
+
 def layers_from_host(layer, params, x, offload_activations=False):
     policy = memory.offload_policy("layer_input") if offload_activations else None
 
@@ -679,6 +701,9 @@ assert set(bytes_by_memory((updated, moments))) == {"pinned_host"}
 
 
 # %%
+from efftx.models.branch import branches
+
+
 def swapped_residual(blocks, x, keys, extra=None):
     def one_block(block_and_keys, x):
         block, block_keys = block_and_keys
@@ -748,6 +773,8 @@ assert tokens_to_hide(100e12, 25e9, 4, moves=10, passes=4) == 20_000
 # is $F/W$ of the machine that runs this, with a plain copy in memory in the place of a link:
 
 # %%
+import time
+
 free_memory()
 square = jnp.ones((1024, 1024))
 product, copy = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1)

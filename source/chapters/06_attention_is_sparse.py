@@ -19,23 +19,14 @@
 # the build writes the set-up cell here
 
 # %%
-import time
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from efftx import attention, plots
-from efftx.models import Sizes, attention_maps, attention_vectors, pretrained, transformer
 from efftx.plots import attention_is_sparse as pictures
-from efftx.training.batches import random_windows
-from efftx.training.corpora import as_text, python_documentation
-from efftx.training.loop import train
-from efftx.training.losses import bits_per_byte, evaluate
-from efftx.training.optimisers import adamw
 
 # %% [markdown]
 # ## The question
@@ -53,7 +44,10 @@ from efftx.training.optimisers import adamw
 #
 # **So guess: of the 1,000 characters before it, how many does a query really listen to?** A guess
 # is cheap, but a measurement is better. We need a model, and it should be one that has learned
-# something: in an untrained one, queries and keys are noise.
+# something: in an untrained one, queries and keys are noise. (A figure below shows your guess.)
+
+# %%
+my_guess = plots.ask("keys that carry 90 % of the weight")
 
 # %% [markdown]
 # ## Train one yourself
@@ -63,6 +57,8 @@ from efftx.training.optimisers import adamw
 # remembers.
 
 # %%
+from efftx.training.corpora import as_text, python_documentation
+
 corpus = python_documentation()
 print(f"{len(corpus.train):,} bytes to train on, {len(corpus.held_out):,} held out, for example:\n")
 print(as_text(corpus.held_out[:300]), "…")
@@ -75,6 +71,14 @@ print(as_text(corpus.held_out[:300]), "…")
 # In each of 400 steps it sees 32 windows from random places of the text.
 
 # %%
+from tqdm.auto import tqdm
+
+from efftx.models import Sizes, transformer
+from efftx.training.batches import random_windows
+from efftx.training.loop import train
+from efftx.training.losses import bits_per_byte
+from efftx.training.optimisers import adamw
+
 WINDOW, N_STEPS = 64, 400
 sizes = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=WINDOW)
 untrained = transformer(jax.random.key(0), sizes)
@@ -104,6 +108,9 @@ model = state.model
 
 
 # %%
+from efftx.training.losses import evaluate
+
+
 def bits_of_counts(text, held_out, order):
     """Bits per byte of predicting the held-out text from counts, given the last `order` bytes."""
     context, following = text[:-1] * (order > 0), text[1:]
@@ -168,6 +175,9 @@ print(f"{prompt} ▶ {as_text(written)}")
 
 
 # %%
+from efftx.models import attention_maps, attention_vectors
+
+
 def attention_weights(q, k):
     """(length, d_head) twice -> (length, length): what each query (row) gives to each key."""
     scores = q @ k.T / jnp.sqrt(q.shape[1])
@@ -229,6 +239,8 @@ plots.show(
 # 256 bytes from a file that it never saw.
 
 # %%
+from efftx.models import pretrained
+
 trained_model = pretrained.small_text_model("plain")
 example = pretrained.example_text()
 windows = jnp.asarray(example[: 8 * 256].reshape(8, 256), jnp.int32)
@@ -325,7 +337,7 @@ def keys_needed(shares, share=0.9):
 needed = keys_needed(shares)  # (window, layer, head, query)
 STARTS = (8, 16, 32, 64, 128)  # queries 8 to 15, 16 to 31, …
 by_start = np.stack([needed[..., n : 2 * n].mean(axis=(0, -1)) for n in STARTS], axis=-1)
-plots.show(
+my_guess.show(
     pictures.draw_keys_needed([1.5 * n for n in STARTS], by_start),
     "How many keys carry 90 % of a query's weight, against how many it can choose from, both axes "
     "logarithmic. The heads' lines rise far more slowly than the dashed one of uniform attention.",
@@ -439,6 +451,8 @@ assert {10, 20, 37} <= set(last_row.tolist())  # the bracket, and where two othe
 # Now choose layer, head and $k$ yourself. **Which head suffers least at $k = 1$, and which most?**
 
 # %%
+import ipywidgets as widgets
+
 layer = widgets.IntSlider(value=1, min=0, max=1, description="layer", continuous_update=False)
 head = widgets.IntSlider(value=0, min=0, max=3, description="head", continuous_update=False)
 k = widgets.SelectionSlider(
@@ -726,6 +740,9 @@ plots.show(
 
 
 # %%
+import time
+
+
 def seconds(attend, length, repeats=3):
     vectors = np.random.default_rng(0).standard_normal((3, length, 64), np.float32)
     run = jax.jit(attend)

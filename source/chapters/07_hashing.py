@@ -19,18 +19,13 @@
 # the build writes the set-up cell here
 
 # %%
-import math
-import time
-from collections import Counter
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
-from efftx.models import attention_maps, attention_vectors, pretrained
 from efftx.plots import hashing as pictures
 
 # %% [markdown]
@@ -43,6 +38,9 @@ from efftx.plots import hashing as pictures
 
 
 # %% tags=["nbval-check-output"]
+import math
+
+
 def all_angles(x):
     """(length, d_head) -> (length, length): the angle between each two vectors, in degrees."""
     unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
@@ -115,6 +113,8 @@ for theta in (10, 30, 60, 100):
 # Now turn the circle yourself. What do more buckets change, for near points and for far ones?
 
 # %%
+import ipywidgets as widgets
+
 turn = widgets.IntSlider(value=1, min=1, max=12, description="turn", continuous_update=False)
 apart = widgets.IntSlider(
     value=30, min=0, max=180, step=10, description="angle", continuous_update=False
@@ -163,6 +163,9 @@ def hash_reference(x, R):
 
 
 # %%
+from collections import Counter
+
+
 def hash_once(x, R):
     """(length, d_head), (d_head, n_buckets / 2) -> (length,) bucket of each vector."""
     rotated = x @ R
@@ -193,6 +196,8 @@ assert (hash_once(-points, quarter) != hash_once(points, quarter)).all()
 # ([LSH attention](08_lsh_attention.ipynb) says more about that).
 
 # %%
+from efftx.models import attention_maps, attention_vectors, pretrained
+
 LAYER, HEAD, LENGTH = 1, 3, 512
 model = pretrained.small_text_model("shared_qk")
 tokens = pretrained.example_text()[:LENGTH]
@@ -208,13 +213,16 @@ print(f"{n_heads} heads; in each {LENGTH} vectors of {d_head} numbers")
 # from a Gaussian. **At which angle do you expect most pairs of random vectors? And of real ones?**
 
 # %%
+my_guess = plots.ask("the commonest angle of real vectors, in degrees", along="x")
+
+# %%
 random_vectors = jax.random.normal(jax.random.key(0), qk.shape)
 each_pair = np.triu_indices(LENGTH, 1)
 angles = {
     name: np.asarray(all_angles(x))[each_pair]
     for name, x in [("real vectors", qk), ("random vectors", random_vectors)]
 }
-plots.show(
+my_guess.show(
     pictures.draw_angles(angles),
     "How the angles between all pairs are spread. Random vectors: a narrow peak at 90 degrees, "
     "almost nothing below 60. Real vectors: a broader hill, with a long tail towards small "
@@ -720,6 +728,9 @@ assert math.prod(attention.factor_buckets(512)) == 512
 
 
 # %%
+import time
+
+
 def operations(n_buckets):
     """Multiplications and additions of one vector's rotations in one round."""
     return d_head * sum(attention.factor_buckets(n_buckets))

@@ -18,21 +18,14 @@
 # the build writes the set-up cell here
 
 # %%
-import time
-from collections import Counter
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import logsumexp
 
 from efftx import attention, plots
-from efftx.models import attention_vectors, pretrained
 from efftx.plots import lsh_attention as pictures
-from efftx.results import recorded
-from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -64,6 +57,8 @@ from efftx.training.records import free_memory
 # vectors of the heads of its second layer, for 512 characters of a file that it never saw.
 
 # %%
+from efftx.models import attention_vectors, pretrained
+
 LAYER, HEAD, LENGTH = 1, 0, 512
 tokens = pretrained.example_text()[:LENGTH]
 text = bytes(tokens).decode("ascii")
@@ -200,6 +195,9 @@ assert (met == (attention.reach_count(buckets[None], chunk_len=chunk_len) > 0)).
 
 
 # %%
+from jax.nn import logsumexp
+
+
 def attend_one_round(qk, v, buckets, m, count=None):
     """One round: output (length, d_value) and log-sum-exp (length,) of every query."""
     order = sort(buckets)
@@ -258,6 +256,8 @@ plots.show(
 # Step through it yourself, and follow any character.
 
 # %%
+import ipywidgets as widgets
+
 step = widgets.IntSlider(value=1, min=0, max=4, description="step", continuous_update=False)
 query = widgets.IntSlider(value=21, min=0, max=31, description="query", continuous_update=False)
 callback = partial(pictures.step_through, text=text[piece], buckets=piece_buckets, chunk_len=4)
@@ -397,6 +397,8 @@ assert (by_code == count).all()
 
 
 # %%
+from efftx.training.records import free_memory
+
 free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 
@@ -431,6 +433,9 @@ for name, attend in [("LSH, 2 rounds", by_hash), ("whole matrix", by_matrix)]:
 # $n$. In a union, what is there already adds nothing.)
 
 # %%
+my_guess = plots.ask("the error of 8 rounds with chunks of 64")
+
+# %%
 jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
 
 ROUNDS = (1, 2, 4, 8)
@@ -450,7 +455,7 @@ def error_of_heads(n_rounds, chunk_len, semantics="paper"):
 
 
 errors = {f"chunk {m}": np.array([error_of_heads(n, m) for n in ROUNDS]) for m in (16, 32, 64)}
-plots.show(
+my_guess.show(
     pictures.draw_errors(ROUNDS, errors, ylabel="relative error"),
     "Error against exact attention falls with every doubling of the rounds, and with longer chunks.",
 )
@@ -546,6 +551,8 @@ assert by_semantics["paper"][-1] < by_semantics["trax"][-1]
 # is what `full_below` is for. Where the border lies depends on your machine, so measure it:
 
 # %%
+import time
+
 jax.clear_caches()
 
 
@@ -575,6 +582,8 @@ for length in (1024, 4096):
 # cost four times as much as one?**
 
 # %%
+from efftx.results import recorded
+
 measured = recorded("attention")
 
 
@@ -635,6 +644,8 @@ plots.show(
 # - It is random. Pass the same `key` (or the buckets themselves) to get the same result again.
 
 # %%
+from collections import Counter
+
 lost = in_one_bucket & ~met
 print(
     f"of the round above {lost.sum() / in_one_bucket.sum():.0%} of the pairs of a bucket are lost:"

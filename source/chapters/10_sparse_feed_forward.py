@@ -19,29 +19,15 @@
 # the build writes the set-up cell here
 
 # %%
-import time
-from dataclasses import dataclass, field, replace
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import register_dataclass
-from tqdm.auto import tqdm
 
 from efftx import memory, plots, sparsity
-from efftx.models import FeedForward, Sizes, attention_layer, hardened, init_feed_forward, language_model, n_parameters, plain_residual, pretrained, reversible_residual, sparse_feed_forward
-from efftx.models.branch import branches
 from efftx.plots import sparse_feed_forward as pictures
-from efftx.results import recorded
-from efftx.training.batches import random_windows
-from efftx.training.corpora import as_text, python_documentation
-from efftx.training.loop import train
-from efftx.training.losses import bits_per_byte, evaluate
-from efftx.training.optimisers import adamw
-from efftx.training.records import free_memory
 
 # %% [markdown]
 # ## The question
@@ -72,7 +58,11 @@ print(f"{per_layer / (per_layer + attention):.0%} of a block's weights (the rest
 #
 # **Guess: in a trained model, at one position of a text, what share of the units is above 0?** In
 # an untrained one it is half.
-#
+
+# %%
+my_guess = plots.ask("the share of units above 0, from 0 to 1", along="x", panel=1)
+
+# %% [markdown]
 # ## Who fires?
 #
 # The small language model of [chapter 06](06_attention_is_sparse.ipynb) has two layers with 384
@@ -80,6 +70,8 @@ print(f"{per_layer / (per_layer + attention):.0%} of a block's weights (the rest
 # let it read 2,048 bytes that it has never seen, and write down what comes out of every ReLU.
 
 # %%
+from efftx.models import pretrained
+
 model = pretrained.small_text_model("plain")
 text = pretrained.example_text()
 windows = jnp.asarray(text[:2048].reshape(8, 256), jnp.int32)
@@ -105,8 +97,10 @@ for layer, share in enumerate(fires.mean(axis=(1, 2))):
 assert (fires.mean(axis=(1, 2)) < 0.25).all()
 
 # %%
+from efftx.training.corpora import as_text
+
 shown = 72
-plots.show(
+my_guess.show(
     pictures.draw_firing(fires, as_text(windows[0, :shown])),
     "Left: 96 of the 384 units of each layer at the first 72 characters, a dot where a unit fires. "
     "The dots are few and scattered, in no fixed pattern. Right: most units fire at a tenth to a "
@@ -121,6 +115,14 @@ plots.show(
 
 
 # %%
+from dataclasses import dataclass, field, replace
+
+from jax.tree_util import register_dataclass
+
+from efftx.models import FeedForward
+from efftx.training.losses import evaluate
+
+
 @register_dataclass
 @dataclass(frozen=True)
 class OnlyTheStrongest(FeedForward):
@@ -168,7 +170,18 @@ assert bits[4] < bits[1] + 0.2
 #
 # Each position chooses for itself, and of $d_\text{ff}$ units $d_\text{ff}/N$ are on. In each block
 # it is exactly one, so everybody knows beforehand how many there will be, and where to look.
-#
+
+# %%
+from efftx.plots import architectures
+
+plots.show(
+    architectures.draw_sparse_feed_forward(),
+    "The layer in use. Below, x goes through the chosen rows of the first matrix, a ReLU and the "
+    "chosen rows of the second to y. Above, x goes through the controller's two small matrices to a "
+    "score for each unit; the strongest of each N says which rows are read of both.",
+)
+
+# %% [markdown]
 # From here on weights lie in blocks, and **a unit's weights are a row**, in $W_1$, too:
 #
 # | | shape |
@@ -220,6 +233,8 @@ print(strongest(made_up))
 
 
 # %%
+from efftx.training.records import free_memory
+
 free_memory()
 random = np.random.default_rng(0)
 
@@ -275,6 +290,27 @@ assert extra == of_controller
 # they only have to put the right unit first. So they go through a bottleneck of $d_\text{lowrank} =
 # d_\text{model}/N$ numbers. Even so the controller reads more than half as much as the units that
 # it chooses: not 64 but about 40 times fewer weights are read in all.
+#
+# **Is the bottleneck free?** What a block sees of $x$ is $r = d_\text{lowrank}$ numbers. The unit
+# with the row $c_u$ of $C_2$ gets the score $z \cdot c_u$, and is on if no other row reaches as far
+# in the direction of $z$. A row in the middle of the others never does, whatever $x$ is. With
+# $r = 1$ there are two directions, so two units can win, however many there are. Draw 64 random rows
+# and ask in 20,000 random directions who wins:
+
+# %% tags=["nbval-check-output"]
+draws = np.random.default_rng(1)
+can_win = {}
+for r in (1, 2, 4, 8, 16):
+    rows, directions = draws.standard_normal((r, 64)), draws.standard_normal((20_000, r))
+    can_win[r] = len(np.unique((directions @ rows).argmax(axis=1)))
+    print(f"a bottleneck of {r:2}: {can_win[r]:2} of 64 units can be on")
+assert can_win[1] == 2
+assert can_win[2] < 16 < can_win[8] < can_win[16] == 64
+
+# %% [markdown]
+# So $r$ must not be small. A model of $d_\text{model}$ 1,024 with $N = 64$ has $r = 16$, and all
+# units can win. In a small one $d_\text{model} / N$ would be 1, and two units of each block would do
+# all the work. The experiment at the end of this chapter takes 8 for that reason.
 #
 # ## All units, and a mask
 #
@@ -480,6 +516,16 @@ assert 110 < is_hard.sum() < 190
 # than narrow, then choosing would be of no use. **Where between the two will it end?**
 
 # %%
+from efftx.models import (
+    Sizes,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    n_parameters,
+    plain_residual,
+    sparse_feed_forward,
+)
+
 free_memory()
 
 N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 300
@@ -505,6 +551,14 @@ counts = [n_parameters(before[name]) for name in ("dense", "sparse")]
 assert abs(counts[0] / counts[1] - 1) < 0.002
 
 # %%
+from tqdm.auto import tqdm
+
+from efftx.training.batches import random_windows
+from efftx.training.corpora import python_documentation
+from efftx.training.loop import train
+from efftx.training.losses import bits_per_byte
+from efftx.training.optimisers import adamw
+
 corpus = python_documentation()
 bar = tqdm(total=len(before) * N_STEPS, desc="train")
 optimiser = adamw(N_STEPS, peak=4e-3)
@@ -563,6 +617,8 @@ assert bits["sparse"] < bits["narrow"] + 0.15
 # they turn on the wrong units. And does the model miss its soft masks?
 
 # %%
+from efftx.models import hardened
+
 free_memory()
 sparse = after["sparse"]
 layers = sparse.blocks.feed_forward.layer
@@ -638,6 +694,8 @@ plots.show(
 # more of the text.
 
 # %%
+import ipywidgets as widgets
+
 which_layer = widgets.Dropdown(options=[0, 1], description="layer")
 which_block = widgets.IntSlider(
     value=0, min=0, max=512 // N - 1, description="block", continuous_update=False
@@ -831,6 +889,8 @@ assert 38 < fewer < 40
 # times faster?**
 
 # %%
+import time
+
 free_memory()
 
 N_LAYERS, NS = 4, (4, 16, 64, 256)
@@ -1040,6 +1100,9 @@ assert errors[1e-2][1] < 0.05
 
 
 # %%
+from efftx.models import reversible_residual
+from efftx.models.branch import branches
+
 free_memory()
 del stack, controllers, contenders
 
@@ -1093,6 +1156,8 @@ assert replay.dtype == jnp.uint8
 # is worse. **What do you expect when N becomes larger?**
 
 # %%
+from efftx.results import recorded
+
 quality = recorded("sparse_quality")
 machine, config = quality["machine"], quality["config"]
 n_seeds, n_bytes = len(quality["seeds"]), quality["corpus"]["bytes_trained_on"]
@@ -1114,6 +1179,18 @@ for name in ("dense", "sparse_ff_16", "sparse_ff_32", "sparse_ff_64"):
     print(line)
 assert more[16].mean() < more[32].mean() < more[64].mean()
 assert (np.stack(list(more.values())) > 0).all()
+ever_on = {
+    n: [
+        layer["share_of_units_ever_on"]
+        for run in quality["runs"]
+        if run["variant"] == f"sparse_ff_{n}"
+        for layer in run["load_of_each_layer"]
+    ]
+    for n in more
+}
+for n, shares in ever_on.items():
+    print(f"N = {n}: {min(shares):.0%} to {max(shares):.0%} of a layer's units are ever on")
+assert max(ever_on[64]) < 0.85 < 0.9 < min(ever_on[16])
 
 # %% [markdown]
 # At this size it is **not quite on par**. Each sparse model is a little worse than the dense one,
@@ -1124,8 +1201,10 @@ assert (np.stack(list(more.values())) > 0).all()
 #
 # That does not contradict the paper, for it asks about another model. With $N = 64$ four units of
 # ours are on, in the paper's medium model it is 64. Ours have seen 0.3 megabytes of text and
-# are beginners. Whether size or more training would close the gap, we have not measured. What
-# one may take from here is the direction: a larger $N$ reads less, and it costs something.
+# are beginners. And with $N = 64$ a fifth to a half of its units are *never* on in the held-out
+# text: so many parameters are wasted, with a bottleneck of 8 and without a loss that asks for an
+# even load. Whether size, more training or a wider one would close the gap, we have not measured.
+# What one may take from here is the direction: a larger $N$ reads less, and it costs something.
 # [Chapter 12](12_terraformer.ipynb) asks the same of a whole Terraformer.
 #
 # ### Only the feed-forward layer

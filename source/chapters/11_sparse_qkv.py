@@ -19,28 +19,15 @@
 # the build writes the set-up cell here
 
 # %%
-import itertools
-import time
-from dataclasses import replace
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from efftx import plots, sparsity
-from efftx.attention import full_attention
-from efftx.models import Exact, Sizes, attention_layer, init_feed_forward, language_model, multiplicative, n_parameters, plain_residual
 from efftx.plots import sparse_qkv as pictures
-from efftx.results import recorded
-from efftx.training.batches import random_windows
-from efftx.training.corpora import standard_library
-from efftx.training.loop import train
-from efftx.training.losses import bits_per_byte, evaluate
-from efftx.training.optimisers import adamw
-from efftx.training.records import mean_with_interval
 
 # %% [markdown]
 # ## The question
@@ -251,6 +238,8 @@ assert layers["multiplicative"].memory_analysis().temp_size_in_bytes < read["den
 # two in turn, the dense matrix written the way that reads it fastest:
 
 # %%
+import time
+
 matrix = jax.random.normal(jax.random.key(2), (BIG, BIG)) / BIG**0.5
 factors = draw_factors(jax.random.key(3), BIG, BIG_MODULES)
 token = jax.random.normal(jax.random.key(4), (1, BIG))
@@ -283,6 +272,9 @@ del matrix, timed
 
 
 # %%
+import itertools
+
+
 def permute(permutation, n_modules):
     """D and E with which y, module after module, is x[permutation]."""
     d_module = len(permutation) // n_modules
@@ -403,6 +395,8 @@ plots.show(
 # fit of a random matrix at the two ends?
 
 # %%
+import ipywidgets as widgets
+
 modules = widgets.SelectionSlider(
     options=pictures.divisors(SMALL), value=8, description="S", continuous_update=False
 )
@@ -530,11 +524,26 @@ assert error > 0.3
 # Now put it together. One multiplicative layer, three convolutions, attention in heads as always,
 # and then, in the paper's layer, **no output projection**: the heads' outputs stand side by side
 # and are the result. To mix the heads is left to the layers that follow.
-#
+
+# %%
+from efftx.plots import architectures
+
+plots.show(
+    architectures.draw_sparse_qkv(),
+    "From left to right: x, the multiplicative layer with D and E, what it gives as S modules of M "
+    "numbers, three convolutions for q, k and v, attention of each head, and the heads side by side "
+    "without a projection.",
+)
+
+# %% [markdown]
 # The package's layer holds the same parameters. On them, both compute the same:
 
 
 # %%
+from efftx.attention import full_attention
+from efftx.models import Exact, Sizes, attention_layer, multiplicative
+
+
 def sparse_attention(x, d, e, kernels, n_heads):
     """x (length, d_model), kernels (3, 3, M, 3, M): the last but one for q, k, v."""
     y = many_tokens(x, d, e)
@@ -562,7 +571,12 @@ assert jnp.allclose(q, convolve(many_tokens(x, d, e), kernels[:, :, :, 0]), atol
 # The convolutions have parameters, too: three times $3 \cdot 3 \cdot M^2$. **So is $\sqrt d$ still
 # the best number of modules?**
 
+# %%
+my_guess = plots.ask("the best number of modules", along="x")
+
 # %% tags=["nbval-check-output"]
+from efftx.models import n_parameters
+
 medium = Sizes(d_model=D_MODEL, d_ff=D_FF, n_heads=16, d_head=64)
 wholes = {}
 for n_modules in (8, 16, 32, 64, 128):
@@ -577,7 +591,7 @@ for n_modules in (8, 16, 32, 64, 128):
 assert min(wholes, key=wholes.get) == 64
 
 # %%
-plots.show(
+my_guess.show(
     pictures.draw_parameters(D_MODEL),
     "Parameters against the number of modules for d_model 1,024, both axes logarithmic. D and E "
     "alone have a flat minimum at the root of d. With the convolutions of q, k and v there are "
@@ -703,6 +717,10 @@ print(f"the same d_ff: {one:,} + {other:,} = {both:,}")
 # order.**
 
 # %%
+from dataclasses import replace
+
+from efftx.models import init_feed_forward, language_model, plain_residual
+
 jax.clear_caches()
 N_STEPS, LENGTH, BATCH = 200, 128, 8
 small = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=LENGTH)
@@ -748,6 +766,12 @@ n_dense = n_parameters(shapes["dense"])
 assert all(0 <= n_dense - n_parameters(model) < 0.005 * n_dense for model in shapes.values())
 
 # %%
+from efftx.training.batches import random_windows
+from efftx.training.corpora import standard_library
+from efftx.training.loop import train
+from efftx.training.losses import bits_per_byte, evaluate
+from efftx.training.optimisers import adamw
+
 corpus = standard_library()
 text = corpus.held_out[:65_537]
 losses, held_out = {}, {}
@@ -817,6 +841,9 @@ assert held_out["sparse QKV"] < held_out["without neighbours"] - 0.1
 # **Which of the two steps costs more: to sparse feed-forward layers, or from there to both?**
 
 # %%
+from efftx.results import recorded
+from efftx.training.records import mean_with_interval
+
 quality = recorded("sparse_quality")
 machine = quality["machine"]
 print(f"trained on: {machine['processor']}, {machine['cores']} cores")

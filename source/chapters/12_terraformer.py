@@ -19,26 +19,15 @@
 # the build writes the set-up cell here
 
 # %%
-import time
-from dataclasses import replace
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from efftx import plots
-from efftx.check.promises import numbers_read
-from efftx.models import Exact, Sizes, SparseFeedForward, attention_layer, by_layer, counts, init_feed_forward, language_model, multiplicative, n_parameters, named_parameters, plain_residual, prefill, pretrained, reversible_residual, sparse_feed_forward, step, terraformer, terraformer_with_encoder, with_sru
-from efftx.models.readouts import init_multiplicative_readout
-from efftx.models.sampling import pick
-from efftx.models.sru import SRU
 from efftx.plots import terraformer as pictures
-from efftx.results import recorded
-from efftx.training.corpora import as_text, as_tokens
-from efftx.training.losses import evaluate
 
 # %% [markdown]
 # ## The question
@@ -75,6 +64,21 @@ print(f"at most {block / (block - feed_forward):.1f} times: a third of the block
 # else. What comes out is still `embed → blocks → readout`.
 
 # %%
+from dataclasses import replace
+
+from efftx.models import (
+    Exact,
+    attention_layer,
+    init_feed_forward,
+    language_model,
+    multiplicative,
+    plain_residual,
+    reversible_residual,
+    sparse_feed_forward,
+    with_sru,
+)
+from efftx.models.readouts import init_multiplicative_readout
+
 N_UNITS = 64
 
 
@@ -113,10 +117,24 @@ TECHNIQUES = {
 # attention gave up go into the feed-forward layer, and all six models are of about one size. (The
 # talk: *"less parameters than dense … we always increase d_ff accordingly"*.)
 #
-# The package's preset `terraformer` is this function with everything exchanged. From the same key
-# it has the same parameters and gives the same scores:
+# With everything exchanged it is a Terraformer. (The SRU has its own section below.)
 
 # %%
+from efftx.plots import architectures
+
+plots.show(
+    architectures.draw_terraformer(),
+    "The Reformer's diagram with other parts: attention has sparse QKV, the feed-forward layer is "
+    "sparse and has an SRU beside it, the readout is sparse; embedding and positions are ordinary.",
+)
+
+# %% [markdown]
+# The package's preset `terraformer` is this function. From the same key it has the same parameters
+# and gives the same scores:
+
+# %%
+from efftx.models import Sizes, named_parameters, terraformer
+
 small = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=64)
 ours = build(jax.random.key(0), small, TECHNIQUES["Terraformer"])
 theirs = terraformer(jax.random.key(0), replace(small, d_ff=256 + 2 * 64), n_units=N_UNITS)
@@ -131,6 +149,8 @@ assert jnp.allclose(scores(ours), scores(theirs), atol=1e-5)
 # filled with random numbers.
 
 # %% tags=["nbval-check-output"]
+from efftx.models import n_parameters
+
 jax.clear_caches()
 medium = Sizes(24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, max_len=1024, vocab=32_000)
 shapes = {
@@ -185,6 +205,9 @@ def sru_reference(x, w, w_f, w_r, b_f, b_r):
 
 
 # %%
+from efftx.models.sru import SRU
+
+
 def joined(earlier, later):
     (f1, u1), (f2, u2) = earlier, later
     return f1 * f2, f2 * u1 + u2
@@ -247,6 +270,8 @@ plots.show(
 
 
 # %%
+from efftx.models import terraformer_with_encoder
+
 jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
 
 
@@ -299,6 +324,9 @@ for where in (0, 3, 7):
 
 
 # %%
+from efftx.models import SparseFeedForward, counts
+
+
 def weights_read(model):
     """How many weights a step reads."""
     layer = model.blocks.feed_forward.layer
@@ -327,6 +355,8 @@ assert reads["dense"] > 12 * reads["Terraformer"]
 # array.
 
 # %%
+from efftx.check.promises import numbers_read
+
 jax.clear_caches()
 layer = jax.tree.map(lambda stacked: stacked[0], ours.blocks.feed_forward.layer.layer)
 x = jax.random.normal(jax.random.key(2), (1, 64))
@@ -387,6 +417,10 @@ assert saved["both"] > 1.3 * (saved["+FF"] + saved["+QKV"])
 # **Predict from the table above: how many times faster will "both" be?**
 
 # %%
+import time
+
+from efftx.models import by_layer, prefill, step
+
 jax.clear_caches()
 
 slice_sizes = Sizes(3, d_model=512, d_ff=2048, n_heads=8, d_head=64, max_len=256, vocab=2000)
@@ -494,6 +528,8 @@ plots.show(
 # sparse parts reads 16 times fewer weights. How many times faster was it?**
 
 # %%
+from efftx.results import recorded
+
 benchmark = recorded("decoding")
 WHO = {
     "dense": "dense",
@@ -545,7 +581,10 @@ for row in benchmark["medium"]["rows"]:
 # Here are the paper's measurements beside ours, as ratios, since seconds of two machines cannot be
 # compared. Nor are the models quite the same: the paper's has an encoder, and each block of its
 # decoder also looks across to it. **In the bars of one colour, compare what +FF and +QKV bring with
-# what they bring together.**
+# what they bring together: how many times faster will both be, here, in the big model?**
+
+# %%
+my_guess = plots.ask("times faster with both, here, big")
 
 # %%
 PAPER = {  # Table 1, seconds for a token
@@ -554,7 +593,7 @@ PAPER = {  # Table 1, seconds for a token
 }
 papers = {size: speedups(seconds) for size, seconds in PAPER.items()}
 papers["17B"]["Terraformer"] = 37  # the paper gives this ratio
-plots.show(
+my_guess.show(
     pictures.draw_speedups(
         {
             "paper, 800M": papers["800M"],
@@ -682,6 +721,9 @@ for name in ("dense", "sparse_ff_16", "sparse_ff_16_and_qkv", "terraformer"):
 # each block, as a model without a key uses them, on a text that it has not seen:
 
 # %%
+from efftx.models import pretrained
+from efftx.training.losses import evaluate
+
 writer = pretrained.small_terraformer()
 held_out = pretrained.example_text()[: 16 * 128 + 1]
 hard = evaluate(writer, held_out, length=128, progress=False)
@@ -697,6 +739,8 @@ assert hard < 4.5
 # let it read eight bytes at once and eight one by one, and compare with all sixteen at once:
 
 # %%
+from efftx.training.corpora import as_tokens
+
 one_step = jax.jit(step)
 first_bytes = as_tokens(bytes(held_out[:16]))
 logits, state = prefill(writer, first_bytes[:8], capacity=16)
@@ -711,6 +755,9 @@ assert jnp.allclose(jnp.stack(by_step), at_once[7:], atol=1e-3)
 # And now it writes. Run the cell and watch: the letters come as they are computed.
 
 # %%
+from efftx.models.sampling import pick
+from efftx.training.corpora import as_text
+
 choose = jax.jit(partial(pick, temperature=0.6))
 key = jax.random.key(3)
 prompt = '    """Return the '
@@ -739,6 +786,8 @@ print(f"\n\n{1 / np.median(times):.0f} bytes a second, printing included")
 # big one?**
 
 # %%
+import ipywidgets as widgets
+
 model_choice = widgets.Dropdown(options=list(pictures.MODELS), index=1, description="model")
 switches = {
     name: widgets.ToggleButton(value=value, description=label)

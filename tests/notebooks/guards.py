@@ -134,9 +134,26 @@ def setup_cells(notebook: NotebookNode) -> list[str]:
     return [] if alone_and_first else ["not one set-up cell before all other code"]
 
 
+def nothing_asked(notebook: NotebookNode) -> list[str]:
+    """The reader may put a guess into a box, and a figure after it shows where it lies."""
+    cells = [cell.source for cell in code_cells(notebook)]
+    asked = [n for n, code in enumerate(cells) if "my_guess = " in code]
+    shown = [n for n, code in enumerate(cells) if "my_guess.show(" in code]
+    return [] if asked and shown and asked[0] < shown[0] else ["no guess is asked for and shown"]
+
+
+def many_imports(notebook: NotebookNode) -> list[str]:
+    """What a chapter needs later is imported there: before its first idea stand few lines of it."""
+    first = next(
+        cell for cell in code_cells(notebook) if "setup" not in cell.metadata.get("tags", [])
+    )
+    n_imports = len(re.findall(r"^(?:import|from) ", first.source, re.MULTILINE))
+    return [f"{n_imports} imports in the first cell"] if n_imports > 8 else []
+
+
 EVERYWHERE = [wrong_format, too_large, errors, run_to_run_noise, images_without_words, setup_cells]
 GUARDS = {
-    "chapters": [*EVERYWHERE, not_executed],
+    "chapters": [*EVERYWHERE, not_executed, nothing_asked, many_imports],
     "exercises": [*EVERYWHERE, executed],
     "solutions": [*EVERYWHERE, not_executed],
 }

@@ -19,8 +19,8 @@ def sound():
     cells = [
         new_markdown_cell("# 08 · LSH attention"),
         new_code_cell("set_up()", metadata={"tags": ["setup"]}, execution_count=1),
-        new_code_cell("print(4)", execution_count=2),
-        new_code_cell("show()", execution_count=3, outputs=[show(text_html=FIGURE)]),
+        new_code_cell("my_guess = plots.ask('MiB')\nprint(4)", execution_count=2),
+        new_code_cell("my_guess.show(figure)", execution_count=3, outputs=[show(text_html=FIGURE)]),
     ]
     cells[2].outputs = [new_output("stream", name="stdout", text="4\n")]
     return new_notebook(cells=cells, metadata=dict(METADATA))
@@ -62,6 +62,9 @@ BROKEN = {
     "an image with empty alt": lambda n: output(n, show(text_html='<img src="data:," alt=" ">')),
     "a bare image": lambda n: output(n, show(image_png="QUJD")),
     "an unnamed image": lambda n: prose(n, "![](data:,)"),
+    "no guess asked for": lambda n: n.cells[2].update(source="print(4)"),
+    "a guess that is not shown": lambda n: n.cells[3].update(source="show()"),
+    "nine imports": lambda n: n.cells[2].update(source=n.cells[2].source + "\nimport math" * 9),
     "no set-up cell": lambda n: n.cells[1].metadata.update(tags=[]),
     "a late set-up cell": lambda n: n.cells.insert(3, n.cells.pop(1)),
 }
