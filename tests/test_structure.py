@@ -25,10 +25,11 @@ MAY_KNOW = {
     "": set(),  # efftx/__init__.py: `import efftx` is free
     "compiling": set(),
     "dtypes": set(),
+    "precision": set(),
     "validation": {"dtypes"},
     "shards": {"dtypes"},
     "results": {"validation"},
-    **{technique: {"dtypes", "validation", "shards"} for technique in TECHNIQUES},
+    **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
     "training": {"dtypes", "validation", "shards", *TECHNIQUES, "models"},
     "plots": {"validation", *TECHNIQUES},

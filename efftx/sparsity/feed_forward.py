@@ -25,6 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Integer, Key
 
 from efftx.dtypes import DRAWN, sum_dtype
+from efftx.precision import OF_CHOICES, exactly
 from efftx.validation import (
     check_below,
     check_key,
@@ -70,7 +71,8 @@ def controller_scores(
         "c1 must be (d_model, d_lowrank) and c2 (d_lowrank, n_blocks, N) for x's d_model = "
         f"{x.shape[1]}; got {describe(c1)} and {describe(c2)}.",
     )
-    scores = jnp.einsum("lr,rbn->lbn", x @ c1, c2)
+    narrow = jnp.matmul(x, c1, precision=OF_CHOICES)
+    scores = jnp.einsum("lr,rbn->lbn", narrow, c2, precision=OF_CHOICES)
     return scores.astype(sum_dtype(scores.dtype))
 
 
@@ -194,6 +196,7 @@ def chosen(per_unit, units: Integer[Array, "n_blocks"]):
     )
 
 
+@exactly
 def sparse_feed_forward_reference(
     x: Stream,
     units: Units,
