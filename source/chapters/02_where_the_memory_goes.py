@@ -26,7 +26,7 @@ import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 
-from efftx import plots
+from efftx import compiling, plots
 from efftx.memory import bert, flops
 from efftx.memory.ledger import (
     Step,
@@ -301,8 +301,7 @@ for how in ({"attention": "blocked"}, {"attention": "blocked", **chunks}):
 # %%
 def planned_bytes(step):
     f, *arguments = program_of(step)
-    compiled = jax.jit(jax.value_and_grad(f)).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    return compiling.planned_bytes(jax.value_and_grad(f), *arguments)
 
 
 def curve(name, values):

@@ -28,6 +28,7 @@ import numpy as np
 
 from efftx import plots
 from efftx.attention import full_attention
+from efftx.compiling import planned_bytes
 from efftx.memory import chunked_cross_entropy, flops, map_chunks, map_chunks_reference
 from efftx.memory.ledger import Step
 from efftx.models import Blocked, Blocked, Sizes, pretrained, transformer
@@ -125,8 +126,7 @@ for chunk_len in (1, 8, 45, 100):
 # %%
 def working_mib(f, *arguments):
     """What the compiled function needs beyond its inputs and its results."""
-    compiled = jax.jit(f).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+    return planned_bytes(f, *arguments) / 2**20
 
 
 def forward_and_backward(f):
@@ -409,7 +409,7 @@ def measure(f, repeats=5):
         start = time.perf_counter()
         jax.block_until_ready(compiled(params, x))
         times.append(time.perf_counter() - start)
-    return compiled.memory_analysis().temp_size_in_bytes, float(np.median(times))
+    return planned_bytes(forward_and_backward(f), params, x), float(np.median(times))
 
 
 without = measure(feed_forward)

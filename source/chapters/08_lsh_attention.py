@@ -29,6 +29,7 @@ import numpy as np
 from jax.nn import logsumexp
 
 from efftx import attention, plots
+from efftx.compiling import planned_bytes
 from efftx.models import attention_vectors, pretrained
 from efftx.plots import lsh_attention as pictures
 from efftx.results import recorded
@@ -404,7 +405,7 @@ def working_memory(attend, length):
     """Bytes that the compiled gradient of `attend` needs beyond its inputs and outputs."""
     shape = jax.ShapeDtypeStruct((length, 32), jnp.float32)
     gradient = jax.grad(lambda qk, v: attend(qk, v).sum(), argnums=(0, 1))
-    return jax.jit(gradient).lower(shape, shape).compile().memory_analysis().temp_size_in_bytes
+    return planned_bytes(gradient, shape, shape)
 
 
 by_hash = partial(attention.lsh_attention, key=jax.random.key(0), n_hashes=2, chunk_len=32)

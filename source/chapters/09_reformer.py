@@ -33,7 +33,7 @@ from efftx import memory, plots
 from efftx.memory.ledger import Step, entries, in_gib
 from efftx.models import Attention, Hashed, Blocked, Shared, Sizes, attention_layer, chunked, init_feed_forward, language_model, lsh, n_parameters, plain_residual, prefill, pretrained, reformer, reversible_residual, step, transformer, with_rounds
 from efftx.models.branch import branches
-from efftx.compiling import for_one_run
+from efftx.compiling import for_one_run, planned_bytes
 from efftx.models.embedding import init_embedding
 from efftx.models.positions import init_axial
 from efftx.models.reformer import MILLION_TOKENS
@@ -308,8 +308,8 @@ def temporary_bytes(make, n_layers, length=LENGTH):
     model = jax.eval_shape(partial(make, sizes=sizes), jax.random.key(0))
     window = jax.ShapeDtypeStruct((length + 1,), jnp.uint8)
     loss = partial(bits_per_byte, chunk_len=512)
-    run = jax.jit(jax.value_and_grad(loss)).lower(model, window, jax.random.key(0))
-    return run.compile(compiler_options=QUICK).memory_analysis().temp_size_in_bytes
+    step = jax.value_and_grad(loss)
+    return planned_bytes(step, model, window, jax.random.key(0), options=QUICK)
 
 
 WAYS = {

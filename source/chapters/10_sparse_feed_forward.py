@@ -32,6 +32,7 @@ from jax.tree_util import register_dataclass
 from tqdm.auto import tqdm
 
 from efftx import memory, plots, sparsity
+from efftx.compiling import planned_bytes
 from efftx.models import FeedForward, Sizes, attention_layer, hardened, init_feed_forward, language_model, n_parameters, plain_residual, pretrained, reversible_residual, sparse_feed_forward
 from efftx.models.branch import branches
 from efftx.plots import sparse_feed_forward as pictures
@@ -809,7 +810,7 @@ n_gathered = numbers_gathered(only_the_chosen.__wrapped__, arguments)
 n_controller = sum(map(np.prod, of_controller))
 assert n_gathered == 2 * D_MODEL * D_FF // 64 + D_FF // 64  # rows of W1 and W2, entries of b1
 assert n_controller == D_MODEL // 64 * (D_MODEL + D_FF)
-scratch = only_the_chosen.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+scratch = planned_bytes(only_the_chosen.__wrapped__, *arguments)
 assert scratch < 1.05 * 4 * n_gathered
 
 dense_bytes = 4 * 2 * D_MODEL * D_FF
