@@ -9,6 +9,12 @@ from benchmarks import accelerators as benchmark
 from benchmarks.contenders import accelerators as contenders
 from benchmarks.harness import targets
 
+TRACED_BY_OTHERS = (  # the same functions with other sizes, or another optimiser
+    "reversible stack, 32 layers",
+    "SIXTEEN_GB, 1 round, Adam",
+    "Terraformer, a training step, 8-bit Adam",
+)
+
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
@@ -80,7 +86,9 @@ def test_settings_do_not_lose_the_machines_own(monkeypatch):
         assert str(targets.WHEELS) in environment["PYTHONPATH"]
 
 
-@pytest.mark.parametrize("name", [name for name in contenders.PROGRAMS if "stack" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in contenders.PROGRAMS if name not in TRACED_BY_OTHERS]
+)
 def test_every_program_can_be_traced(name):
     program, arguments = contenders.built(name)
     assert program.trace(*arguments).jaxpr
