@@ -21,7 +21,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
 
 export JUPYTER_PREFER_ENV_PATH := 1
 .DEFAULT_GOAL := help
-.PHONY: help lab test check faults chapters notebooks bench lint badges
+.PHONY: help lab test check faults chapters accelerators versions notebooks bench lint badges
 
 help: ## show this list
 	@echo "Efficient Transformers, a course that you can run. The commands:"; echo
@@ -48,6 +48,12 @@ faults: $(READY) ## put faults into a copy of the code and see which the tests n
 
 chapters: $(READY) ## run every chapter without a browser: seconds, memory, claims
 	@$(TOOL).chapters
+
+accelerators: $(READY) ## run chapters and solutions as a TPU or a newer GPU multiplies (ARGS="--only 08")
+	@$(TOOL).accelerators $(ARGS)
+
+versions: $(READY) ## run tests and chapters under every Python and jax: the matrix (ARGS="--quick")
+	@$(TOOL).versions $(ARGS)
 
 notebooks: $(READY) ## build chapters, exercises and solutions from source/ (ARGS="--only 08 --all")
 	@$(TOOL).notebooks $(ARGS)

@@ -1,4 +1,7 @@
-"""How a program is compiled that runs once."""
+"""How a program is compiled that runs once, and what a compiler says that one takes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import jax
 
@@ -10,3 +13,34 @@ def for_one_run() -> dict:
     programs are compiled as ever.
     """
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
+def for_a_cpu() -> AbstractContextManager:
+    """What is compiled in this ``with`` is compiled for the CPU, whatever devices there are.
+
+    Claims about bytes are claims about one compiler: so every reader weighs the same program.
+    """
+    return jax.default_device(jax.devices("cpu")[0])
+
+
+def temporary_bytes(f: Callable, *inputs, options: dict | None = None) -> int:
+    """What f takes beyond inputs and results, as a CPU's compiler plans it; nothing is run.
+
+    ``inputs`` are arrays, or their shapes.
+    """
+    with for_a_cpu():
+        return _temporary_bytes(f, inputs, options)
+
+
+def planned_bytes(f: Callable, *inputs, options: dict | None = None) -> int:
+    """`temporary_bytes`; where the reader's device has another answer, that is printed beside."""
+    planned, device = temporary_bytes(f, *inputs, options=options), jax.devices()[0]
+    if device.platform != "cpu":
+        here = _temporary_bytes(f, inputs, None)
+        print(f"(CPU {planned / 2**20:,.1f} MiB, this {device.device_kind} {here / 2**20:,.1f})")
+    return planned
+
+
+def _temporary_bytes(f: Callable, inputs: tuple, options: dict | None) -> int:
+    program = jax.jit(f).lower(*inputs).compile(compiler_options=options)
+    return program.memory_analysis().temp_size_in_bytes

@@ -33,4 +33,6 @@ elif not importlib.util.find_spec("efftx"):
 
 import jax
 
+# Proofs need every digit: GPUs and TPUs would round the factors of a product to a few.
+jax.config.update("jax_default_matmul_precision", "highest")
 print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")

@@ -100,7 +100,14 @@ def test_what_was_measured_is_what_the_results_say():
     low, high = less["lsh_8"]["interval_95"]
     difference = bleu["reversible_less_plain"]
     more = {n: sparse["variants"][f"sparse_ff_{n}"]["perplexity_ratio"]["mean"] for n in (16, 64)}
+    compiled = {
+        row["target"]: row["peak_bytes"] / 2**30
+        for row in recorded("accelerators")["results"]
+        if row["program"].startswith("MILLION_TOKENS")
+    }
     for said in (
+        f"{compiled['NVIDIA T4']:.1f} GiB at its peak on an NVIDIA T4",
+        f"{compiled['TPU v5e']:.1f} GiB on a TPU v5e",
         f"{million['seconds'] / 60:.1f} minutes, {million['peak_rss_gib']:.1f} GiB in all",
         f"from {depths['6']:.2f} to {depths['24']:.2f} GiB",
         f"{per_token[262_144] / per_token[16_384]:.1f} times as long for each token",

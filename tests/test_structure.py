@@ -25,16 +25,21 @@ MAY_KNOW = {
     "": set(),  # efftx/__init__.py: `import efftx` is free
     "compiling": set(),
     "dtypes": set(),
+    "precision": set(),
     "validation": {"dtypes"},
     "shards": {"dtypes"},
     "results": {"validation"},
-    **{technique: {"dtypes", "validation", "shards"} for technique in TECHNIQUES},
+    **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
     "training": {"dtypes", "validation", "shards", *TECHNIQUES, "models"},
     "plots": {"validation", *TECHNIQUES},
     "check": {"compiling", "validation", *TECHNIQUES, "models", "training"},
 }
 UNSTABLE = re.compile(r"jax\.(experimental|core|lib|interpreters|random\.PRNGKey)\b|jax\._src")
+NO_OTHER_WAY = {  # to look into a compiler, which no page of the course and no technique does
+    "tools/arithmetic.py": {"jax._src.interpreters.mlir", "jax._src.lib.mlir.dialects.hlo"},
+    "benchmarks/harness/targets.py": {"jax.experimental.topologies"},
+}
 MAX_MODULE, MAX_FUNCTION, MAX_MEDIAN, MAX_POSITIONAL = 250, 60, 12, 6
 
 
@@ -129,7 +134,8 @@ def test_the_median_function_is_short():
 
 @pytest.mark.parametrize("path", WRITTEN, ids=names_of(WRITTEN))
 def test_only_stable_jax(path):
-    assert not unstable_uses(parse(path))
+    allowed = NO_OTHER_WAY.get(f"{path.relative_to(ROOT)}", set())
+    assert set(unstable_uses(parse(path))) <= allowed
 
 
 # The checks above can fail:

@@ -36,12 +36,18 @@ print(json.dumps({
 """
 
 
-def run(notebook: NotebookNode, folder: Path, on_cell: Callable[[int], None] | None = None) -> dict:
+def run(
+    notebook: NotebookNode,
+    folder: Path,
+    on_cell: Callable[[int], None] | None = None,
+    *,
+    to_the_end: bool = False,
+) -> dict:
     """Execute `notebook` in place with `folder` as its working directory.
 
     Returns seconds (whole ones, a kernel's start included), peak_mb (resident memory of the
     kernel), device and versions. Raises nbclient's `CellExecutionError` where a cell fails, or
-    what a widget calls.
+    what a widget calls; with ``to_the_end`` a cell that fails stops nothing.
     """
     notebook.cells.append(new_code_cell(PROBE))
     client = NotebookClient(
@@ -50,6 +56,7 @@ def run(notebook: NotebookNode, folder: Path, on_cell: Callable[[int], None] | N
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
+        allow_errors=to_the_end,
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # it warns of the loopback at every start
         on_cell_executed=lambda cell, cell_index, **_: on_cell and on_cell(cell_index),

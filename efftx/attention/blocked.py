@@ -27,6 +27,7 @@ from efftx.attention.full import (
 )
 from efftx.attention.online_softmax import OnlineSoftmax
 from efftx.dtypes import at_least_float32
+from efftx.precision import as_forward
 from efftx.shards import vary_alike
 from efftx.validation import check_positive
 
@@ -155,7 +156,7 @@ def _attend_backward(rule: _Rule, kept, cotangents):
     return *whole, None
 
 
-_attend.defvjp(_attend_forward, _attend_backward)
+_attend.defvjp(*as_forward(_attend_forward, _attend_backward))
 
 
 def _gradients(scores: Callable, row, column):
@@ -220,4 +221,4 @@ def _pull_back(of_pair: Callable, scores: Callable, row, column):
     return jax.vjp(partial(of_pair, scores), row, column)[1]((g_row, g_column))
 
 
-_over_pairs.defvjp(_over_pairs_forward, _over_pairs_backward)
+_over_pairs.defvjp(*as_forward(_over_pairs_forward, _over_pairs_backward))

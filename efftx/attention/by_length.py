@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Integer, Key
 
 from efftx.attention.hashing import LARGEST_RADIX, default_n_buckets, factor_buckets
 from efftx.dtypes import DRAWN, at_least_float32
+from efftx.precision import OF_CHOICES
 
 HALF = LARGEST_RADIX // 2
 
@@ -46,8 +47,9 @@ def hash_by_length(
 
 def digits(x: Float[Array, "length d_head"], rotation: Array, half: Array) -> Int[Array, "length"]:
     """argmax [xR; −xR] of an R with ``half`` columns that count; 0 where there are none."""
-    rotated = jnp.where(jnp.arange(HALF) < half, x @ rotation, -jnp.inf)
-    mirrored = jnp.where(jnp.arange(HALF) < half, -(x @ rotation), -jnp.inf)
+    product = jnp.matmul(x, rotation, precision=OF_CHOICES)
+    rotated = jnp.where(jnp.arange(HALF) < half, product, -jnp.inf)
+    mirrored = jnp.where(jnp.arange(HALF) < half, -product, -jnp.inf)
     place = jnp.argmax(jnp.concatenate([rotated, mirrored], axis=-1), axis=-1).astype(jnp.int32)
     return jnp.where(place < HALF, place, place - HALF + half)
 

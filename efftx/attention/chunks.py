@@ -19,6 +19,7 @@ from jax import Array, lax
 
 from efftx.attention.full import as_residuals, squared_norms
 from efftx.attention.layout import Layout, Rule, group_sizes, groups_at_once, lay_out
+from efftx.precision import as_forward
 
 REACHES_NONE = -4  # a query's code where it must reach no key, an empty slot neither
 
@@ -211,4 +212,4 @@ def _add_copies(rule: Rule, layout: Layout, g: Array) -> Array:
     return g
 
 
-attend_in_chunks.defvjp(_attend_forward, _attend_backward)
+attend_in_chunks.defvjp(*as_forward(_attend_forward, _attend_backward))

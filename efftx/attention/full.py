@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from efftx.dtypes import at_least_float32
+from efftx.precision import exactly
 from efftx.validation import (
     check_choice,
     check_key_mask,
@@ -40,6 +41,7 @@ def full_attention(
     return in_dtype_of(v, masked_softmax(scores, allowed) @ v_f)
 
 
+@exactly
 def shared_qk_attention_reference(
     qk: Float[Array, "length d_head"],
     v: Float[Array, "length d_value"],

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from efftx.dtypes import DRAWN, at_least_float32
+from efftx.precision import OF_CHOICES
 from efftx.validation import (
     check_key,
     check_positive,
@@ -76,7 +77,7 @@ def _hash_rounds(x, rotations):
     def hash_one_round(round_rotations):
         bucket = jnp.zeros(len(x), jnp.int32)
         for rotation in round_rotations:
-            rotated = x @ rotation
+            rotated = jnp.matmul(x, rotation, precision=OF_CHOICES)
             digit = jnp.argmax(jnp.concatenate([rotated, -rotated], axis=-1), axis=-1)
             bucket = bucket * (2 * rotation.shape[-1]) + digit.astype(jnp.int32)
         return bucket

@@ -19,6 +19,7 @@ from efftx.attention.full import (
     without_padding,
 )
 from efftx.dtypes import at_least_float32
+from efftx.precision import exactly
 from efftx.validation import check_positive
 
 SCORES_AT_ONCE = 2**21  # of the chunks that are worked on together, each m × 2m
@@ -53,6 +54,7 @@ def local_attention(
     return in_dtype_of(v, _attend(min(chunk_len, len(q)), scaled, *keys_f, mask))
 
 
+@exactly
 def local_attention_reference(
     q: Float[Array, "length d_head"],
     k: Float[Array, "length d_head"],

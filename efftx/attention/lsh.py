@@ -24,6 +24,7 @@ from efftx.attention.hashing import (
 )
 from efftx.attention.layout import Rule
 from efftx.dtypes import at_least_float32
+from efftx.precision import exactly
 from efftx.shards import vary_alike
 from efftx.validation import (
     check_choice,
@@ -145,6 +146,7 @@ def check_integers(buckets) -> None:
     )
 
 
+@exactly
 def lsh_attention_reference(
     qk: Float[Array, "length d_head"],
     v: Float[Array, "length d_value"],

@@ -6,7 +6,7 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 
-from efftx.check.promises import planned_bytes
+from efftx.compiling import temporary_bytes
 from efftx.memory import map_chunks
 
 LENGTH, D_MODEL, D_FF = 16384, 64, 1024
@@ -26,7 +26,7 @@ def working_bytes(chunk_len: int) -> int:
 
     shapes = (D_MODEL, D_FF), (D_FF, D_MODEL), (LENGTH, D_MODEL)
     *weights, x = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
-    return planned_bytes(jax.grad(loss, argnums=(0, 1)), tuple(weights), x)
+    return temporary_bytes(jax.grad(loss, argnums=(0, 1)), tuple(weights), x)
 
 
 def longest_in_vain() -> int:

@@ -75,13 +75,16 @@ class Check:
     def __call__(self, answer: Callable) -> None:
         if not callable(answer):
             raise CheckFailed(words.not_a_function(self.name, answer))
-        answer = self.seen(answer) if self.seen else answer
-        cases = list(self.cases(np.random.default_rng(SEED)))
-        began = time.perf_counter()
         # Else GPUs and TPUs would round the factors of a product to three digits.
         with jax.default_matmul_precision("highest"):
-            wanted = [self.outcome(self.right, case) for case in cases]
-            got = self._answers(answer, cases, wanted)
+            self._judge(self.seen(answer) if self.seen else answer)
+        progress.keep(self)
+
+    def _judge(self, answer: Callable) -> None:
+        cases = list(self.cases(np.random.default_rng(SEED)))
+        began = time.perf_counter()
+        wanted = [self.outcome(self.right, case) for case in cases]
+        got = self._answers(answer, cases, wanted)
         for case, mine, right in zip(cases, got, wanted, strict=False):
             if wrong := words.first_difference(self.returns, mine, right):
                 complaint = self._recognise(got, cases[: len(got)]).format(*wrong.index)
@@ -90,7 +93,6 @@ class Check:
         print(f"✓ {self.name} is right on {len(cases)} random inputs. {self._kept(answer)}")
         if seconds > SLOW:
             print(words.slow(seconds))
-        progress.keep(self)
 
     def _answers(self, answer: Callable, cases: list, wanted: list) -> list:
         """What the answer makes of the cases. It may fail at one of them, with an error of its own

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
+import jax
 import numpy as np
 
 from efftx.check import progress
@@ -37,7 +38,9 @@ class Guess:
 
     def __call__(self, prediction) -> None:
         predicted = self.predicted(prediction)
-        outcome = self.measured()
+        # Rounded factors, as on GPUs and TPUs, would end another experiment.
+        with jax.default_matmul_precision("highest"):
+            outcome = self.measured()
         both = f"predicted {self._said(predicted)}, measured {self._said(outcome)}"
         if side := self._side(predicted, outcome):
             lesson = self.too_low if side < 0 else self.too_high

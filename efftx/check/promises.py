@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from efftx.compiling import temporary_bytes
+
 
 class NotMeasured(Exception):  # noqa: N818  (a learner reads it as a sentence)
     """An answer that is right, and that a promise cannot look into."""
@@ -125,18 +127,12 @@ def held_at_once(
     return held
 
 
-def planned_bytes(f: Callable, *inputs, options: dict | None = None) -> int:
-    """What f takes beyond inputs and results, as the compiler plans it; nothing is run."""
-    program = jax.jit(f).lower(*inputs).compile(compiler_options=options)
-    return program.memory_analysis().temp_size_in_bytes
-
-
 def compiled_memory(answer: Callable, case: dict) -> int | None:
-    """Bytes that a jax answer takes beyond its inputs and results, as the compiler plans them."""
+    """Bytes that a jax answer takes beyond its inputs and results, as a CPU's compiler plans it."""
     if traced(answer, case) is None:
         return None
     arrays, call = _by_arrays(answer, case)
-    return planned_bytes(call, *arrays.values())
+    return temporary_bytes(call, *arrays.values())
 
 
 def numpy_memory(answer: Callable, case: dict) -> int | None:

@@ -5,7 +5,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
-from efftx.check.promises import planned_bytes
+from efftx.compiling import temporary_bytes
 from efftx.memory import reversible_stack
 
 DEPTHS = (2, 3, 4, 5, 6, 8, 12, 16)
@@ -43,7 +43,7 @@ def streams(name: str, n_layers: int) -> float:
 
     shapes = (n_layers, D_MODEL, D_MODEL), (LENGTH, D_MODEL)
     inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
-    return planned_bytes(jax.grad(loss, argnums=(0, 1)), *inputs) / STREAM
+    return temporary_bytes(jax.grad(loss, argnums=(0, 1)), *inputs) / STREAM
 
 
 def first_gain() -> int:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from efftx.memory.loops import add_rows, as_in, fold_chunks, in_chunks, sums_for, zeros_after
+from efftx.precision import as_forward
 from efftx.shards import vary_alike
 from efftx.validation import check_positive, describe, require
 
@@ -121,7 +122,7 @@ def _backward(attend: Callable, kept, cotangents):
     return as_in(norm, g_norm), g_x, as_in(heads, g_heads), None, None
 
 
-_all_heads.defvjp(_forward, _backward)
+_all_heads.defvjp(*as_forward(_forward, _backward))
 
 
 def undo_all_heads(attend: Callable, norm, x, heads, given: tuple, key_mask, *, streams) -> tuple:

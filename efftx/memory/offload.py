@@ -108,7 +108,11 @@ def init_layer_by_layer(optimiser: optax.GradientTransformation, params: Any) ->
     """The optimiser's state of every layer, stacked along a leading axis, on the host."""
     check_host_memory()
     check_stacked(params)
-    return lax.map(lambda one_layer: to_host(optimiser.init(to_device(one_layer))), params)
+
+    def of_layer(one_layer):
+        return _wide_to_host(optimiser.init(to_device(one_layer)))
+
+    return to_host(lax.map(of_layer, _narrow_to_device(params)))
 
 
 def update_layer_by_layer(
@@ -130,9 +134,21 @@ def update_layer_by_layer(
     def step(_, one_layer):
         gradient, state, params = to_device(one_layer)
         updates, state = optimiser.update(gradient, state, params)
-        return None, to_host((optax.apply_updates(params, updates), state))
+        return None, _wide_to_host((optax.apply_updates(params, updates), state))
 
-    return lax.scan(step, None, (gradient, state, params))[1]
+    return to_host(lax.scan(step, None, _narrow_to_device((gradient, state, params)))[1])
+
+
+# One number of each layer, a count of steps say, a TPU can neither read from the host in a loop nor
+# write there: "Lane slice updating is not supported". Those of all layers go together.
+
+
+def _narrow_to_device(layers: Any) -> Any:
+    return jax.tree.map(lambda array: to_device(array) if array.ndim == 1 else array, layers)
+
+
+def _wide_to_host(one_layer: Any) -> Any:
+    return jax.tree.map(lambda array: to_host(array) if array.ndim else array, one_layer)
 
 
 def update_layers_reference(

@@ -32,6 +32,7 @@ from jaxtyping import Array, Float
 from efftx.dtypes import sum_dtype
 from efftx.memory.branches import checked, layer_of, n_layers_of, open_branches
 from efftx.memory.floats import floats, with_floats
+from efftx.precision import as_forward
 
 Stream = Float[Array, "*batch length d_model"]
 Branches = tuple[Callable, ...]
@@ -178,7 +179,7 @@ def _stack_backward(how, kept, g_results):
     return g_params, g_streams, None, g_extra
 
 
-_stack.defvjp(_stack_forward, _stack_backward)
+_stack.defvjp(*as_forward(_stack_forward, _stack_backward))
 
 
 def _undo(undo, state, extra, p, key, replay):

@@ -25,6 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Integer, Key
 
 from efftx.dtypes import DRAWN, sum_dtype
+from efftx.precision import OF_CHOICES, exactly
 from efftx.validation import (
     check_below,
     check_key,
@@ -70,7 +71,8 @@ def controller_scores(
         "c1 must be (d_model, d_lowrank) and c2 (d_lowrank, n_blocks, N) for x's d_model = "
         f"{x.shape[1]}; got {describe(c1)} and {describe(c2)}.",
     )
-    scores = jnp.einsum("lr,rbn->lbn", x @ c1, c2)
+    narrow = jnp.matmul(x, c1, precision=OF_CHOICES)
+    scores = jnp.einsum("lr,rbn->lbn", narrow, c2, precision=OF_CHOICES)
     return scores.astype(sum_dtype(scores.dtype))
 
 
@@ -188,12 +190,11 @@ def gathered_feed_forward(
 
 def chosen(per_unit, units: Integer[Array, "n_blocks"]):
     """What belongs to one unit of each block."""
-    blocks = jnp.arange(len(units))
-    return (
-        jnp.asarray(per_unit).at[blocks, units].get(mode="promise_in_bounds", unique_indices=True)
-    )
+    of_units = jnp.asarray(per_unit).at[jnp.arange(len(units)), units]
+    return of_units.get(mode="promise_in_bounds", unique_indices=True)
 
 
+@exactly
 def sparse_feed_forward_reference(
     x: Stream,
     units: Units,
@@ -223,9 +224,8 @@ def check_weights(x, w1, b1, w2, b2) -> None:
         w1.ndim == 3 and w1.shape[2] == d_model,
         f"w1 must be (n_blocks, N, d_model = {d_model}), a row for each unit; got {describe(w1)}.",
     )
-    fits = (w2.shape, b1.shape, b2.shape) == (w1.shape, w1.shape[:2], (d_model,))
     require(
-        fits,
+        (w2.shape, b1.shape, b2.shape) == (w1.shape, w1.shape[:2], (d_model,)),
         f"w2 must have w1's shape {w1.shape}, b1 {w1.shape[:2]} and b2 ({d_model},); "
         f"got {describe(w2)}, {describe(b1)} and {describe(b2)}.",
     )

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from efftx.dtypes import sum_dtype
+from efftx.precision import exactly
 from efftx.validation import check_positive, check_vectors, describe, require
 
 Modules = Float[Array, "length n_modules d_module"]
@@ -137,6 +138,7 @@ def _side_by_side(arrays):
     return jnp.concatenate(arrays, axis=-1)
 
 
+@exactly
 def convolution_reference(y: Modules, kernel: Kernel) -> Float[Array, "length n_modules d_out"]:
     """The definition of :func:`convolution`: a loop over the kernel's rows and columns."""
     (length, n_modules, _), (rows, columns) = y.shape, kernel.shape[:2]

@@ -7,6 +7,7 @@ bit-identical parameters.
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -40,6 +41,7 @@ def train(
     vocab: float | int | None = None,
     on_step: Callable | None = None,
     progress: bool = True,
+    precision: str | None = "default",
 ) -> TrainState:
     """Minimise the mean of ``loss(model, example, key)`` over the examples of ``batch_at(step)``.
 
@@ -60,6 +62,10 @@ def train(
     ``on_step(step, loss, state)`` is called after each step, with its number from 0 on, its loss as
     a float and the state after it: to evaluate, to log, to stop by raising. Steps that a killed run
     had not saved are done again, and so are their calls.
+
+    Products are as fast as the device makes them, whatever ``jax_default_matmul_precision`` says: a
+    TPU then rounds the factors of float32 products to bfloat16, a newer GPU to TF32, which training
+    bears. ``precision`` asks for more ("high", "highest"); None leaves it to jax's setting.
 
     Raises ValueError before the first step for a model with anything but floating-point arrays, a
     checkpoint that cannot be written, is none, belongs to another model, seed or ``config`` or has
@@ -87,7 +93,8 @@ def train(
         key = jax.random.fold_in(jax.random.key(seed), step)
         at_once = examples_at_once or most_at_once(model, batch)
         how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
-        state, value = train_step(state, batch, key, **how)
+        with multiplying(precision):
+            state, value = train_step(state, batch, key, **how)
         bar.set_postfix(loss=f"{float(value):.3f}", refresh=False)
         state = replace(state, seconds=jnp.float32(time.perf_counter() - started))
         if on_step is not None:
@@ -95,6 +102,11 @@ def train(
         if checkpoint and ((step + 1) % save_every == 0 or step + 1 == n_steps):
             checkpoints.save(checkpoint, state, config, model=state.model)
     return state
+
+
+def multiplying(precision: str | None) -> AbstractContextManager:
+    """The precision of products in a ``with``; None: as it is."""
+    return nullcontext() if precision is None else jax.default_matmul_precision(precision)
 
 
 def resumed(state: TrainState, checkpoint: Path | str, config: dict) -> TrainState:

@@ -20,7 +20,8 @@
 # - know how to weigh a computation before you run it.
 #
 # Every notebook begins with the same folded cell. It finds the course's package, `efftx`, and says
-# which device JAX will use. Run it first.
+# which device JAX will use. It also asks JAX for all digits of its products, which GPUs and TPUs
+# would round to be faster: proofs of equality need them, training does without. Run it first.
 
 # %% tags=["setup"]
 # the build writes the set-up cell here

@@ -296,13 +296,13 @@ for how in ({"attention": "blocked"}, {"attention": "blocked", **chunks}):
 
 
 # %%
+from efftx import compiling
 from efftx.memory.ledger import example_bytes
 
 
 def planned_bytes(step):
     f, *arguments = program_of(step)
-    compiled = jax.jit(jax.value_and_grad(f)).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    return compiling.planned_bytes(jax.value_and_grad(f), *arguments)
 
 
 def curve(name, values):

@@ -379,7 +379,7 @@ assert relative_error(ours, theirs) < 1e-6
 my_guess = plots.ask("MiB of 32 reversible blocks")
 
 # %%
-from efftx.compiling import for_one_run
+from efftx.compiling import for_one_run, planned_bytes
 from efftx.models import Blocked, plain_residual
 
 free_memory()
@@ -408,17 +408,13 @@ def deep_blocks(n_layers):
     return jax.eval_shape(make, jax.random.key(0)).blocks
 
 
-def compiled_step(residual, n_layers):
+def temporary_bytes(residual, n_layers):
     def loss(blocks, x):
         return (residual(blocks, x, (None, None)) ** 2).mean()
 
     x = jax.ShapeDtypeStruct((LENGTH, 256), jnp.float32)
-    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    return step.lower(deep_blocks(n_layers), x).compile(compiler_options=for_one_run())
-
-
-def temporary_bytes(residual, n_layers):
-    return compiled_step(residual, n_layers).memory_analysis().temp_size_in_bytes
+    step = jax.value_and_grad(loss, argnums=(0, 1))
+    return planned_bytes(step, deep_blocks(n_layers), x, options=for_one_run())
 
 
 WAYS = {
@@ -769,8 +765,7 @@ def step_for_batch(residual, batch, length):
         return (ys**2).mean()
 
     xs = jax.ShapeDtypeStruct((batch, length, 256), jnp.float32)
-    step = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    return step.lower(deep_blocks(6), xs).compile().memory_analysis().temp_size_in_bytes
+    return planned_bytes(jax.grad(loss, argnums=(0, 1)), deep_blocks(6), xs)
 
 
 many_short = {name: step_for_batch(residual, 32, 64) for name, residual in WAYS.items()}

@@ -122,10 +122,12 @@ for chunk_len in (1, 8, 45, 100):
 
 
 # %%
+from efftx.compiling import planned_bytes
+
+
 def working_mib(f, *arguments):
     """What the compiled function needs beyond its inputs and its results."""
-    compiled = jax.jit(f).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+    return planned_bytes(f, *arguments) / 2**20
 
 
 def forward_and_backward(f):

@@ -397,6 +397,7 @@ assert (by_code == count).all()
 
 
 # %%
+from efftx.compiling import planned_bytes
 from efftx.training.records import free_memory
 
 free_memory()  # of what was compiled so far: a free Binder has 1 GB
@@ -406,7 +407,7 @@ def working_memory(attend, length):
     """Bytes that the compiled gradient of `attend` needs beyond its inputs and outputs."""
     shape = jax.ShapeDtypeStruct((length, 32), jnp.float32)
     gradient = jax.grad(lambda qk, v: attend(qk, v).sum(), argnums=(0, 1))
-    return jax.jit(gradient).lower(shape, shape).compile().memory_analysis().temp_size_in_bytes
+    return planned_bytes(gradient, shape, shape)
 
 
 by_hash = partial(attention.lsh_attention, key=jax.random.key(0), n_hashes=2, chunk_len=32)

@@ -387,6 +387,7 @@ assert close(axial[: i + 1][-1], axial[i])
 # the slope along the depth away? What does the other do to memory?**
 
 # %%
+from efftx.compiling import planned_bytes
 from efftx.models import Blocked
 from efftx.plots.reversible_layers import draw_memory
 from efftx.training.records import free_memory
@@ -402,8 +403,8 @@ def temporary_bytes(make, n_layers, length=LENGTH):
     model = jax.eval_shape(partial(make, sizes=sizes), jax.random.key(0))
     window = jax.ShapeDtypeStruct((length + 1,), jnp.uint8)
     loss = partial(bits_per_byte, chunk_len=512)
-    run = jax.jit(jax.value_and_grad(loss)).lower(model, window, jax.random.key(0))
-    return run.compile(compiler_options=QUICK).memory_analysis().temp_size_in_bytes
+    step = jax.value_and_grad(loss)
+    return planned_bytes(step, model, window, jax.random.key(0), options=QUICK)
 
 
 ATTENTIONS = {"exact": attention_layer(Blocked()), "LSH": lsh()}

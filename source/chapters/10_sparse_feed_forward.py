@@ -842,6 +842,8 @@ print(f"{readable:,} of {w1.size + w2.size:,} weights of W1 and W2 are left, and
 # aside: if it copied more than the chosen rows, we would see it there.
 
 # %%
+from efftx.compiling import planned_bytes
+
 D_MODEL, D_FF = 1024, 4096
 
 
@@ -867,7 +869,7 @@ n_gathered = numbers_gathered(only_the_chosen.__wrapped__, arguments)
 n_controller = sum(map(np.prod, of_controller))
 assert n_gathered == 2 * D_MODEL * D_FF // 64 + D_FF // 64  # rows of W1 and W2, entries of b1
 assert n_controller == D_MODEL // 64 * (D_MODEL + D_FF)
-scratch = only_the_chosen.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+scratch = planned_bytes(only_the_chosen.__wrapped__, *arguments)
 assert scratch < 1.05 * 4 * n_gathered
 
 dense_bytes = 4 * 2 * D_MODEL * D_FF

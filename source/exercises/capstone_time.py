@@ -908,6 +908,7 @@ check.make_attention(make_attention)
 
 # %% tags=["solution-only"]
 from efftx.attention import lsh_attention_reference
+from efftx.compiling import planned_bytes
 
 
 def mib_of_gradient(attention, length, n_hashes=2):
@@ -918,8 +919,7 @@ def mib_of_gradient(attention, length, n_hashes=2):
     def gradient(q, v, buckets):
         return jax.grad(lambda q, v: attention(q, v, buckets).sum(), argnums=(0, 1))(q, v)
 
-    compiled = jax.jit(gradient).lower(x, x, buckets).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+    return planned_bytes(gradient, x, x, buckets) / 2**20
 
 
 def dense(q, v, buckets):
