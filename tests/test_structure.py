@@ -26,7 +26,7 @@ MAY_KNOW = {
     "compiling": set(),
     "dtypes": set(),
     "validation": {"dtypes"},
-    "shards": {"dtypes"},
+    "shards": {"dtypes", "validation"},
     "results": {"validation"},
     **{technique: {"dtypes", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
