@@ -46,13 +46,13 @@ def check_axis(mesh, axis: str) -> None:
     require(axis in mesh.shape, f"axis must be one of the mesh's {mesh.axis_names}; got {axis!r}.")
     require(
         not jax.sharding.get_abstract_mesh().manual_axes,
-        f"what is shared out over {axis!r} calls jax.shard_map itself, with all of the arrays; call "
+        f"what is shared out over {axis!r} calls jax.shard_map itself, with the whole arrays: call "
         "it outside of one.",
     )
     kind = mesh.axis_types[mesh.axis_names.index(axis)]
     require(
         kind == AUTO,
-        f"the mesh's axis {axis!r} is {kind.name}, as jax.make_mesh makes it unless told otherwise; "
+        f"the mesh's axis {axis!r} is {kind.name}, as jax.make_mesh makes it by default. "
         "efftx needs Auto: jax.make_mesh(…, axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
     )
 

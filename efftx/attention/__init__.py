@@ -33,9 +33,9 @@ __all__ = [
     "random_rotations",
     "reach_count",
     "ring_attention",
+    "sharded_lsh_attention",
     "shared_qk_attention",
     "shared_qk_attention_reference",
-    "sharded_lsh_attention",
     "sort_by_bucket",
     "unit_keys",
 ]

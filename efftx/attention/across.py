@@ -27,7 +27,7 @@ from efftx.attention.chunks import (
 )
 from efftx.attention.exchange import Route, add_to_rows, global_slots, route, to_slots
 from efftx.attention.full import as_residuals
-from efftx.attention.layout import EMPTY, Layout, Rule, codes, group_sizes, groups_at_once
+from efftx.attention.layout import Layout, Rule, codes, group_sizes, groups_at_once
 from efftx.shards import vary_alike
 
 

@@ -69,13 +69,11 @@ def _slots_before(count: Array, axis: str) -> Array:
 
 def route(slot: Array, n_slots: int, axis: str) -> Route:
     """The way of rows to these slots, of which each device has ``n_slots``."""
-    n_devices = lax.axis_size(axis)
     rows = jnp.argsort(slot).astype(jnp.int32)
-    in_order = slot[rows]
-    begin = jnp.searchsorted(in_order, jnp.arange(n_devices + 1) * n_slots).astype(jnp.int32)
-    count = jnp.diff(begin)
+    count = jnp.zeros_like(slot, shape=lax.axis_size(axis)).at[slot // n_slots].add(1)
     most = lax.pmax(count.max(), axis)
-    return Route(rows, in_order, begin[:-1], count, -(-most // _room(len(slot), axis)))
+    n_turns = -(-most // _room(len(slot), axis))
+    return Route(rows, slot[rows], jnp.cumsum(count) - count, count, n_turns)
 
 
 def _room(n_rows: int, axis: str) -> int:
