@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from efftx.dtypes import holds_keys
+from efftx.validation import require
+
+AUTO = jax.sharding.AxisType.Auto
 
 
 def vary_alike(tree: Any) -> Any:
@@ -32,3 +35,28 @@ def vary_alike(tree: Any) -> Any:
 def _data(x):
     """The numbers of a typed key; of no other array can they differ from itself."""
     return jax.random.key_data(x) if holds_keys(x) else x
+
+
+def check_axis(mesh, axis: str) -> None:
+    """The mesh has such an axis, over which the compiler spreads arrays by itself."""
+    require(
+        isinstance(mesh, jax.sharding.Mesh),
+        f"mesh must be a jax.sharding.Mesh, as of jax.make_mesh; got a {type(mesh).__name__}.",
+    )
+    require(axis in mesh.shape, f"axis must be one of the mesh's {mesh.axis_names}; got {axis!r}.")
+    require(
+        not jax.sharding.get_abstract_mesh().manual_axes,
+        f"what is shared out over {axis!r} calls jax.shard_map itself, with the whole arrays: call "
+        "it outside of one.",
+    )
+    kind = mesh.axis_types[mesh.axis_names.index(axis)]
+    require(
+        kind == AUTO,
+        f"the mesh's axis {axis!r} is {kind.name}, as jax.make_mesh makes it by default. "
+        "efftx needs Auto: jax.make_mesh(…, axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
+    )
+
+
+def in_shares(n_devices: int, x: jax.Array) -> jax.Array:
+    """Filled up with zeros, so that its rows can be shared out."""
+    return jnp.pad(x, [(0, -len(x) % n_devices)] + [(0, 0)] * (x.ndim - 1))

@@ -65,6 +65,21 @@ def check_stream(**arrays) -> None:
             f"{name} must hold floating-point vectors; got {describe(array)}. "
             "Convert with .astype(jnp.float32).",
         )
+        check_not_explicit(**{name: array})
+
+
+def check_not_explicit(**trees) -> None:
+    """No array is spread over an Explicit axis, where each operation would ask where to."""
+    for name, tree in trees.items():
+        for array in jax.tree.leaves(tree):
+            known = isinstance(array, jax.Array) and not holds_keys(array)
+            spec = jax.typeof(array).sharding.spec if known else ()
+            require(
+                not any(spec),
+                f"{name} is spread over an Explicit axis of its mesh ({jax.typeof(array)}), as "
+                "jax.make_mesh makes it unless told otherwise. efftx needs Auto: jax.make_mesh(…, "
+                "axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
+            )
 
 
 def check_same_length(**arrays) -> None:

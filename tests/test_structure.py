@@ -27,7 +27,7 @@ MAY_KNOW = {
     "dtypes": set(),
     "precision": set(),
     "validation": {"dtypes"},
-    "shards": {"dtypes"},
+    "shards": {"dtypes", "validation"},
     "results": {"validation"},
     **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},

@@ -51,7 +51,7 @@ def blocked_attention(
     """
     check_attention(q, k, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule = _Rule(causal, self_allowed=True, block_len=block_len)
+    rule = BlockRule(causal, self_allowed=True, block_len=block_len)
     q_f, *keys_f = at_least_float32(q, k, v)
     keys_f = without_padding(key_mask, *keys_f)
     out, _ = _attend_alike(rule, q_f / jnp.sqrt(q.shape[1]), *keys_f, _mask(key_mask, k))
@@ -78,13 +78,13 @@ def shared_qk_attention(
     """
     check_shared_qk(qk, v, causal, key_mask)
     check_positive(block_len=block_len)
-    rule = _Rule(causal, self_allowed=False, block_len=block_len)
+    rule = BlockRule(causal, self_allowed=False, block_len=block_len)
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     out, lse = _attend_alike(rule, queries, unit_keys(queries), values, _mask(key_mask, qk))
     return in_dtype_of(v, with_last_resort(out, values, jnp.isfinite(lse), key_mask))
 
 
-class _Rule(NamedTuple):
+class BlockRule(NamedTuple):
     """Which pairs are allowed, beyond the key mask, and how large a block is."""
 
     causal: bool
@@ -117,12 +117,12 @@ def _mask(key_mask, keys):
 
 
 @partial(jax.jit, static_argnums=0)  # a call outside jit compiles only once
-def _attend_alike(rule: _Rule, *arrays):
-    return _attend(rule, *vary_alike(arrays))
+def _attend_alike(rule: BlockRule, *arrays):
+    return attend_to(rule, *vary_alike(arrays))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(rule: _Rule, q, k, v, mask):
+def attend_to(rule: BlockRule, q, k, v, mask):
     """Output and log-sum-exp of every query; a query with no allowed key gives 0 and +inf."""
     q_blocks, *key_blocks = map(rule.blocks, (q, k, v, mask))
     n_key_blocks = len(key_blocks[0])
@@ -139,24 +139,31 @@ def _attend(rule: _Rule, q, k, v, mask):
     return out.reshape(-1, v.shape[1])[: len(q)], lse.reshape(-1)[: len(q)]
 
 
-def _attend_forward(rule: _Rule, q, k, v, mask):
-    out, lse = _attend(rule, q, k, v, mask)
+def _attend_forward(rule: BlockRule, q, k, v, mask):
+    out, lse = attend_to(rule, q, k, v, mask)
     return (out, lse), (*as_residuals((q, k, v, mask)), out, lse)
 
 
-def _attend_backward(rule: _Rule, kept, cotangents):
+def _attend_backward(rule: BlockRule, kept, cotangents):
     q, k, v, mask, out, lse = kept
     g_out, g_lse = cotangents
     mean_g = (g_out * out).sum(-1) - g_lse
-    rows, columns = jax.tree.map(rule.blocks, ((q, g_out, lse, mean_g), (k, v)))
-    g_q, g_keys = _over_pairs(rule, _gradients, rule.blocks(mask), rows, columns)
-    whole = (
-        g.reshape(-1, x.shape[1])[: len(x)] for g, x in zip((g_q, *g_keys), (q, k, v), strict=True)
-    )
-    return *whole, None
+    g_q, g_keys = gradients_of(rule, (q, g_out, lse, mean_g), (k, v), mask)
+    return g_q, *g_keys, None
 
 
-_attend.defvjp(*as_forward(_attend_forward, _attend_backward))
+attend_to.defvjp(*as_forward(_attend_forward, _attend_backward))
+
+
+def gradients_of(rule: BlockRule, rows: tuple, keys: tuple, mask):
+    """Of queries, and of (keys, values), by the pairs of these rows (q, g, lse, mean_g) and keys.
+
+    The log-sum-exps may be those over more keys than are here.
+    """
+    blocks = jax.tree.map(rule.blocks, (rows, keys))
+    g_q, g_keys = _over_pairs(rule, _gradients, rule.blocks(mask), *blocks)
+    whole = lambda g, x: g.reshape(-1, x.shape[1])[: len(x)]  # noqa: E731
+    return whole(g_q, rows[0]), jax.tree.map(whole, g_keys, keys)
 
 
 def _gradients(scores: Callable, row, column):
@@ -168,7 +175,7 @@ def _gradients(scores: Callable, row, column):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _over_pairs(rule: _Rule, of_pair: Callable, mask, rows, columns):
+def _over_pairs(rule: BlockRule, of_pair: Callable, mask, rows, columns):
     """of_pair(scores, row, column) of all pairs of blocks, summed up by rows and by columns.
 
     Of the allowed pairs, that is. Column by column: its sum is complete at once, those of the rows
@@ -204,11 +211,11 @@ def _block(i, blocks):
     return jax.tree.map(lambda x: x[i], blocks)
 
 
-def _over_pairs_forward(rule: _Rule, of_pair: Callable, *arrays):
+def _over_pairs_forward(rule: BlockRule, of_pair: Callable, *arrays):
     return _over_pairs(rule, of_pair, *arrays), as_residuals(arrays)
 
 
-def _over_pairs_backward(rule: _Rule, of_pair: Callable, kept, cotangents):
+def _over_pairs_backward(rule: BlockRule, of_pair: Callable, kept, cotangents):
     """A sum over pairs of blocks again; so there may be gradients of gradients of any order."""
     mask, rows, columns = kept
     g_rows, g_columns = cotangents

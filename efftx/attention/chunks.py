@@ -51,17 +51,20 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
         position, code = slots(layout.order), slots(layout.code)
         move = partial(_rows, position)
         own = Tokens(move(qk), move(v), position, code, move(layout.code_at))
-        queries = own._replace(
-            code=jnp.where(code >= 0, code, REACHES_NONE).at[0].set(REACHES_NONE)
-        )
-        before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), own)
-        return attend(queries, own, before, *map(move, for_queries))
+        return attend(*with_neighbours(own), *map(move, for_queries))
 
     def attend_several(groups):
         return jax.tree.map(lambda *x: jnp.stack(x), *map(attend_group, groups))
 
     results = lax.map(attend_several, jnp.arange(n_groups).reshape(-1, at_once))
     return jax.tree.map(lambda x: x.reshape(n_groups, *x.shape[2:]), results)
+
+
+def with_neighbours(own: Tokens) -> tuple[Tokens, Tokens, Tokens]:
+    """Some chunks as queries, as keys, and the keys before each; the first is only looked at."""
+    code = jnp.where(own.code >= 0, own.code, REACHES_NONE).at[0].set(REACHES_NONE)
+    before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), own)
+    return own._replace(code=code), own, before
 
 
 def _rows(index: Array, x: Array) -> Array:
@@ -105,28 +108,36 @@ def attend_in_chunks(rule: Rule, qk: Array, v: Array, buckets: Array, mask: Arra
 
     qk (length, d_head), v (length, d_value), buckets (n_hashes, length), mask (length,).
     """
-    return _attend_all_rounds(rule, qk, v, lay_out(rule, buckets, mask))[0]
+    return alone_if_none(v, *attend_all_rounds(rule, qk, v, lay_out(rule, buckets, mask)))
 
 
-def _attend_all_rounds(rule: Rule, qk, v, layout: Layout):
-    """Output and log-sum-exp (length, 1), which is -inf where a query reaches no other key."""
+def alone_if_none(v: Array, out: Array, lse: Array) -> Array:
+    """A query that reaches no other key gets its own value."""
+    return jnp.where(lse > -jnp.inf, out, v)
+
+
+def attend_all_rounds(rule: Rule, qk, v, layout: Layout, first: Array | int = 0):
+    """Output and log-sum-exp (length, 1), which is -inf where a query reaches no other key.
+
+    The layout's rounds may be some of all, from the ``first`` on; its ``code_at`` is of all.
+    """
 
     def attend_round(n_round):
-        attend = partial(_attend_group, rule, n_round)
+        attend = partial(attend_group, rule, first + n_round)
         results = _map_groups(rule, layout, n_round, attend, qk, v)
         return [_by_position(layout.slot[n_round], x) for x in results]
 
     def add_round(so_far, n_round):
-        return _merge(*so_far, *attend_round(n_round)), None
+        return merge(*so_far, *attend_round(n_round)), None
 
     n_hashes = len(layout.slot)
     out, lse = attend_round(0)
     if n_hashes > 1:
         (out, lse), _ = lax.scan(add_round, (out, lse), jnp.arange(1, n_hashes))
-    return jnp.where(lse > -jnp.inf, out, v), lse
+    return out, lse
 
 
-def _attend_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens):
+def attend_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens):
     """Softmax over the two chunks that a query looks at, and its log-sum-exp."""
     scores = [
         _scores(rule, n_round, queries, keys, chunks_back)
@@ -143,7 +154,7 @@ def _attend_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tok
     return out, jnp.where(some, largest + jnp.log(total), -jnp.inf)
 
 
-def _merge(out_a, lse_a, out_b, lse_b):
+def merge(out_a, lse_a, out_b, lse_b):
     """Softmax over the union of two disjoint sets of keys, from the softmax over each."""
     lse = jnp.logaddexp(lse_a, lse_b)
     weight_a = jnp.exp(lse_a - jnp.where(lse > -jnp.inf, lse, 0))
@@ -152,30 +163,45 @@ def _merge(out_a, lse_a, out_b, lse_b):
 
 def _attend_forward(rule: Rule, qk, v, buckets, mask):
     layout = lay_out(rule, buckets, mask)
-    out, lse = _attend_all_rounds(rule, qk, v, layout)
+    out, lse = attend_all_rounds(rule, qk, v, layout)
+    out = alone_if_none(v, out, lse)
     return out, (*as_residuals((qk, v)), layout, out, lse)
 
 
 def _attend_backward(rule: Rule, kept, g_out):
     """Rebuild each pair's weight p = exp(score − lse) and pass its gradient on to q, k and v."""
     qk, v, layout, out, lse = kept
-    alone = lse == -jnp.inf
-    mean_g = (g_out * out).sum(-1, keepdims=True)
-    by_query = g_out, jnp.where(alone, jnp.inf, lse), mean_g
-
-    def add_round(total, n_round):
-        backward = partial(_backward_group, rule, n_round)
-        results = _map_groups(rule, layout, n_round, backward, qk, v, *by_query)
-        results = (_add_copies(rule, layout, x) for x in results)
-        results = (_by_position(layout.slot[n_round], x) for x in results)
-        return jax.tree.map(jnp.add, total, tuple(results)), None
-
-    nothing = jnp.zeros_like(qk), jnp.where(alone, g_out, 0)
-    (g_qk, g_v), _ = lax.scan(add_round, nothing, jnp.arange(len(layout.slot)))
+    nothing = jnp.zeros_like(qk), own_gradient(g_out, lse)
+    by_query = for_each_query(g_out, out, lse)
+    g_qk, g_v = add_all_rounds(rule, nothing, qk, v, layout, by_query)
     return g_qk, g_v, None, None
 
 
-def _backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens, *by_query):
+def own_gradient(g_out: Array, lse: Array) -> Array:
+    """What the value of a query that reaches no other key is owed."""
+    return jnp.where(lse == -jnp.inf, g_out, 0)
+
+
+def for_each_query(g_out: Array, out: Array, lse: Array) -> tuple[Array, Array, Array]:
+    """What the backward pass asks of each query: g, its lse (+inf if it reaches none), ⟨g, out⟩."""
+    mean_g = (g_out * out).sum(-1, keepdims=True)
+    return g_out, jnp.where(lse == -jnp.inf, jnp.inf, lse), mean_g
+
+
+def add_all_rounds(rule: Rule, start: tuple, qk, v, layout: Layout, by_query, *, first=0):
+    """The gradients of vectors and values with those of each of the layout's rounds added."""
+
+    def add_round(total, n_round):
+        backward = partial(backward_group, rule, first + n_round)
+        results = _map_groups(rule, layout, n_round, backward, qk, v, *by_query)
+        results = (add_copies(rule, layout, x) for x in results)
+        results = (_by_position(layout.slot[n_round], x) for x in results)
+        return jax.tree.map(jnp.add, total, tuple(results)), None
+
+    return lax.scan(add_round, start, jnp.arange(len(layout.slot)))[0]
+
+
+def backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: Tokens, *by_query):
     r"""Gradients of a group's vectors and values.
 
     The score s_ij = r_j q_i·q_j with r_j = 1/‖q_j‖ has ∂s_ij/∂q_i = r_j q_j, and
@@ -202,7 +228,7 @@ def _backward_group(rule: Rule, n_round, queries: Tokens, own: Tokens, before: T
     return g_own + to_its_chunk(g_before), p.mT @ g + to_its_chunk(p_before.mT @ g)
 
 
-def _add_copies(rule: Rule, layout: Layout, g: Array) -> Array:
+def add_copies(rule: Rule, layout: Layout, g: Array) -> Array:
     """Add the gradient of each group's copy of the chunk before to that chunk's own."""
     if len(g) > 1:
         g = g.at[:-1, -1].add(g[1:, 0])

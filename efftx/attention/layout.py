@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
+from efftx.validation import check_not_explicit
+
 SCORES_IN_A_GROUP = 2**19  # of chunks, where each query has 2m of them
 GROUPS_AT_ONCE = 4  # each is a chain of its own, and XLA gives the chains to several cores
 FEWEST_CHUNKS = 16  # in a group that is not alone: its copy of the chunk before it costs one more
@@ -43,6 +45,7 @@ def sort_by_bucket(
     buckets: Int[Array, "length"], n_buckets: int, key_mask: Bool[Array, "length"] | None = None
 ) -> Int[Array, "length"]:
     """The positions of one round sorted by (bucket, position), masked ones last; int32."""
+    check_not_explicit(buckets=buckets)
     length = len(buckets)
     position = jnp.arange(length, dtype=jnp.uint32)
     bucket = buckets if key_mask is None else jnp.where(key_mask, buckets, n_buckets)
@@ -61,7 +64,7 @@ def lay_out(rule: Rule, buckets: Array, mask: Array) -> Layout:
     position, n_valid = jnp.arange(length, dtype=jnp.int32), mask.sum()
     order = lax.map(lambda b: sort_by_bucket(b, rule.n_buckets, mask), buckets)
     slot = lax.map(lambda o: jnp.zeros_like(o).at[o].set(position, unique_indices=True), order)
-    code_at = jnp.where(mask, slot // m + 2 * buckets, EMPTY)
+    code_at = codes(m, slot, buckets, mask)
     code = jnp.take_along_axis(code_at, order, axis=1)
     look_back = jnp.maximum(n_valid - 1, 0) // m
 
@@ -76,6 +79,11 @@ def lay_out(rule: Rule, buckets: Array, mask: Array) -> Layout:
         code_at=code_at.T if len(buckets) > 1 else jnp.zeros((length, 0), jnp.int32),
         look_back=look_back,
     )
+
+
+def codes(m: int, slot: Array, buckets: Array, mask: Array) -> Array:
+    """(n_hashes, length): what judges whether a pair shares a bucket and how far its chunks are."""
+    return jnp.where(mask, slot // m + 2 * buckets, EMPTY)
 
 
 def group_sizes(length: int, m: int) -> tuple[int, int]:

@@ -87,25 +87,13 @@ def lsh_attention(
     check_shared_qk(qk, v, causal, key_mask)
     check_positive(n_hashes=n_hashes, chunk_len=chunk_len)
     check_choice("semantics", semantics, SEMANTICS)
-    require(
-        buckets is not None or is_key(key),
-        "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay; "
-        f"got key={key!r}.{hint_for_key(key)}",
-    )
-    length, d_head = qk.shape
+    check_key_or_buckets(key, buckets)
+    length = len(qk)
     if length < full_below and buckets is None:
         exact = shared_qk_attention(qk, v, causal=causal, key_mask=key_mask)
         return (exact, None) if return_buckets else exact
-    by_length = n_buckets is None and key_mask is not None
-    if n_buckets is None:
-        n_buckets = default_n_buckets(length, chunk_len)
-    if buckets is None and by_length:
-        how = {"n_hashes": n_hashes, "chunk_len": chunk_len}
-        buckets = hash_by_length(qk, key, jnp.sum(key_mask), **how)
-    elif buckets is None:
-        buckets = hash_vectors(qk, random_rotations(key, d_head, n_buckets, n_hashes))
-    else:
-        check_buckets(buckets, n_hashes, length, n_buckets)
+    how = {"n_buckets": n_buckets, "n_hashes": n_hashes, "chunk_len": chunk_len}
+    buckets, n_buckets = find_buckets(qk, key, key_mask, buckets, **how)
     # A chunk that is longer than the text would only be filled up.
     rule = Rule(n_buckets, min(chunk_len, length), causal, paper=semantics == "paper")
     out = in_dtype_of(v, _attend(rule, qk, v, jnp.asarray(buckets, jnp.int32), key_mask))
@@ -117,6 +105,32 @@ def _attend(rule: Rule, qk, v, buckets, key_mask):
     mask = jnp.ones(len(qk), bool) if key_mask is None else key_mask
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     return attend_in_chunks(rule, *vary_alike((queries, values, buckets, mask)))
+
+
+def check_key_or_buckets(key, buckets) -> None:
+    require(
+        buckets is not None or is_key(key),
+        "lsh_attention needs key=jax.random.key(seed) to hash with, or buckets to replay; "
+        f"got key={key!r}.{hint_for_key(key)}",
+    )
+
+
+def find_buckets(
+    qk, key, key_mask, buckets, *, n_buckets: int | None, n_hashes: int, chunk_len: int
+) -> tuple:
+    """The buckets to attend with, replayed or hashed, and of how many they are."""
+    length, d_head = qk.shape
+    by_length = n_buckets is None and key_mask is not None
+    if n_buckets is None:
+        n_buckets = default_n_buckets(length, chunk_len)
+    if buckets is not None:
+        check_buckets(buckets, n_hashes, length, n_buckets)
+    elif by_length:
+        how = {"n_hashes": n_hashes, "chunk_len": chunk_len}
+        buckets = hash_by_length(qk, key, jnp.sum(key_mask), **how)
+    else:
+        buckets = hash_vectors(qk, random_rotations(key, d_head, n_buckets, n_hashes))
+    return buckets, n_buckets
 
 
 def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:

@@ -18,7 +18,7 @@ from jax import Array, lax
 from efftx.memory.loops import add_rows, as_in, fold_chunks, in_chunks, sums_for, zeros_after
 from efftx.precision import as_forward
 from efftx.shards import vary_alike
-from efftx.validation import check_positive, describe, require
+from efftx.validation import check_not_explicit, check_positive, describe, require
 
 POSITIONS_AT_ONCE = 2**14  # that are normed and projected together
 
@@ -40,6 +40,7 @@ def map_heads(attend: Callable, *arrays, at_once: int = 1):
         len(arrays) >= 1 and arrays[0].ndim >= 2,
         "map_heads needs at least one array, the first of shape (…, length, d).",
     )
+    check_not_explicit(arrays=arrays)
     leading = arrays[0].shape[:-2]
     for array in arrays[1:]:
         start = array.shape[: len(leading)]

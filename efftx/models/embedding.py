@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from efftx.models.layer import Parameter, Sizes, Stream, Tokens, normal
 from efftx.models.positions import init_axial
-from efftx.validation import check_below, check_choice, describe, require
+from efftx.validation import check_below, check_choice, check_not_explicit, describe, require
 
 
 @register_dataclass
@@ -74,6 +74,7 @@ def check_tokens(tokens, vocab: int, max_len: int | float = math.inf) -> None:
         f"tokens must be one example, a (length,) vector of integers; got {describe(tokens)}. "
         "Map the model over a batch with jax.vmap(model).",
     )
+    check_not_explicit(tokens=tokens)
     require(
         1 <= len(tokens) <= max_len,
         f"this model takes 1 to {max_len} tokens (max_len); got {len(tokens)}.",

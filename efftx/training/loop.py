@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
 from efftx.models import named_parameters, npz
-from efftx.training import checkpoints
+from efftx.training import checkpoints, devices
 from efftx.training.losses import check_vocabulary, vocab_of
 from efftx.training.steps import TrainState, initial_state, most_at_once, train_step
 from efftx.validation import check_positive, describe, require
@@ -39,6 +41,7 @@ def train(
     config: dict | None = None,
     examples_at_once: Integral | None = None,
     vocab: float | int | None = None,
+    mesh: Mesh | None = None,
     on_step: Callable | None = None,
     progress: bool = True,
     precision: str | None = "default",
@@ -59,6 +62,11 @@ def train(
     Every integer of a batch is a token below ``vocab``, by default the model's own ``vocab`` if it
     has one; pass ``math.inf`` if some are not.
 
+    With a ``mesh`` the batch, the parameters and the optimiser's state are shared out over its
+    devices, see :mod:`efftx.training.devices`; the losses are the same but for rounding, and a
+    checkpoint goes on with any number of devices, or with none. A process that loses another raises
+    RuntimeError.
+
     ``on_step(step, loss, state)`` is called after each step, with its number from 0 on, its loss as
     a float and the state after it: to evaluate, to log, to stop by raising. Steps that a killed run
     had not saved are done again, and so are their calls.
@@ -70,7 +78,8 @@ def train(
     Raises ValueError before the first step for a model with anything but floating-point arrays, a
     checkpoint that cannot be written, is none, belongs to another model, seed or ``config`` or has
     done more than n_steps already; and before the step that would read it for a batch without
-    examples, of arrays with different numbers of them, or with a token outside the vocabulary.
+    examples, of arrays with different numbers of them, that the mesh's devices do not divide, or
+    with a token outside the vocabulary.
     """
     seed, n_steps, save_every = map(as_int, (seed, n_steps, save_every))
     check_positive(n_steps=n_steps, save_every=save_every)
@@ -85,22 +94,28 @@ def train(
     if checkpoint:
         state = resumed(state, checkpoint, config)
     done = int(state.step)
+    place = partial(devices.placed, mesh)
+    state = place(state)
+    run_step = step_function(state, mesh)
     started = time.perf_counter() - float(state.seconds)
-    bar = tqdm(range(done, n_steps), "train", initial=done, total=n_steps, disable=not progress)
+    shown = progress and devices.writes()
+    bar = tqdm(range(done, n_steps), "train", initial=done, total=n_steps, disable=not shown)
     for step in bar:
         batch = batch_at(step)
         check_batch(batch, step, vocab)
+        batch = devices.spread(mesh, batch)
         key = jax.random.fold_in(jax.random.key(seed), step)
         at_once = examples_at_once or most_at_once(model, batch)
         how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
-        with multiplying(precision):
-            state, value = train_step(state, batch, key, **how)
-        bar.set_postfix(loss=f"{float(value):.3f}", refresh=False)
-        state = replace(state, seconds=jnp.float32(time.perf_counter() - started))
+        with multiplying(precision), devices.together(step):
+            state, value = run_step(state, batch, key, **how)
+            value = float(value)
+        bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+        state = replace(state, seconds=place(jnp.float32(time.perf_counter() - started)))
         if on_step is not None:
-            on_step(step, float(value), state)
+            on_step(step, value, state)
         if checkpoint and ((step + 1) % save_every == 0 or step + 1 == n_steps):
-            checkpoints.save(checkpoint, state, config, model=state.model)
+            save(checkpoint, state, config)
     return state
 
 
@@ -109,12 +124,31 @@ def multiplying(precision: str | None) -> AbstractContextManager:
     return nullcontext() if precision is None else jax.default_matmul_precision(precision)
 
 
+def step_function(state: TrainState, mesh: Mesh | None) -> Callable:
+    """`train_step`; on a mesh, the state that it returns lies where it lay."""
+    if mesh is None:
+        return train_step
+    return jax.jit(
+        train_step,
+        static_argnames=("loss", "optimiser", "examples_at_once"),
+        out_shardings=(devices.shardings_of(state), NamedSharding(mesh, PartitionSpec())),
+    )
+
+
+def save(checkpoint: Path | str, state: TrainState, config: dict) -> None:
+    """The file is written once, by the first process, of what all of them have."""
+    whole = devices.gathered(state)
+    if devices.writes():
+        checkpoints.save(checkpoint, whole, config, model=whole.model)
+
+
 def resumed(state: TrainState, checkpoint: Path | str, config: dict) -> TrainState:
     """The state of the file if there is one, for as many steps as this one's.
 
     Raises ValueError unless the file can be read, belongs to this run, and can be written.
     """
-    checkpoints.check_savable(checkpoint, state, config)
+    if devices.writes():
+        checkpoints.check_savable(checkpoint, state, config)
     if not Path(checkpoint).exists():
         return state
     # The first version recorded n_steps. Where the caller does so himself, they must agree.

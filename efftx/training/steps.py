@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from efftx.dtypes import sum_dtype
 from efftx.shards import vary_alike
-from efftx.validation import check_positive
+from efftx.validation import check_not_explicit, check_positive
 
 MOST_BYTES = 2**25  # for gradients of the same parameters that exist beside each other
 
@@ -80,6 +80,7 @@ def value_and_gradient(
     """
     most = most_at_once(model) if examples_at_once is None else examples_at_once
     check_positive(examples_at_once=most)
+    check_not_explicit(model=model, batch=batch)
     n_examples = len(jax.tree.leaves(batch)[0])
     size = max(n for n in range(1, min(most, n_examples) + 1) if n_examples % n == 0)
     examples = batch, jax.random.split(key, n_examples)

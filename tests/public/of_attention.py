@@ -49,7 +49,24 @@ def local_reference(q, k, v):
     return attention.local_attention_reference(q, k, v, chunk_len=2)
 
 
+def one_device():
+    return jax.make_mesh((1,), ("sequence",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def ring(q, k, v):
+    how = {"mesh": one_device(), "axis": "sequence"}
+    return attention.ring_attention(q, k, v, causal=True, block_len=2, **how)
+
+
+def sharded_lsh(qk, v):
+    """Of a single device; on eight see tests/devices."""
+    how = {"n_buckets": 4, "n_hashes": len(buckets_of(qk)), "chunk_len": 2}
+    how |= {"mesh": one_device(), "axis": "sequence"}
+    return attention.sharded_lsh_attention(qk, v, buckets=buckets_of(qk), **how)
+
+
 TRACED = {column: "got a traced array" for column in ("vmap", "jit", "shard_map")}
+WITHIN = {"shard_map": "jax.shard_map"}
 ROWS = {
     "blocked_attention": Row(blocked, QKV, full),
     "collision_probability": Row(
@@ -78,6 +95,8 @@ ROWS = {
     "reach_count": Row(
         lambda x: attention.reach_count(buckets_of(x), chunk_len=2), (("L", 1),), gradients=False
     ),
+    "ring_attention": Row(ring, QKV, full, refuses=WITHIN),
+    "sharded_lsh_attention": Row(sharded_lsh, QK, lsh_reference, second=False, refuses=WITHIN),
     "shared_qk_attention": Row(shared, QK, shared_reference),
     "shared_qk_attention_reference": Row(shared_reference, QK),
     "sort_by_bucket": Row(
