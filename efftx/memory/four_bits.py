@@ -1,4 +1,4 @@
-"""Numbers in four bits: a block of them is cut into fifteen equal steps, from its least to its most.
+"""Numbers in four bits: a block of them is cut into fifteen equal steps, from least to most.
 
 Two codes share a byte. Each block keeps where it begins and how long a step is, in float16, so that
 32 numbers take 16 + 4 bytes: five bits each. A file of llama.cpp's kind Q4_1 stores just these
@@ -67,8 +67,8 @@ def quantize_four_bits(x: Numbers, *, axis: int = -1, block_len: int = BLOCK_LEN
     check_float16(x)
     axis %= x.ndim
     blocks = _in_blocks(jnp.float32(x), axis, block_len)
-    low, most = blocks.min(2, keepdims=True), blocks.max(2, keepdims=True)
-    low, step = jnp.float16(low), jnp.float16((most - low) / STEPS)
+    low = jnp.float16(blocks.min(2, keepdims=True))
+    step = jnp.float16((blocks.max(2, keepdims=True) - low) / STEPS)
     codes = jnp.round((blocks - low) / jnp.where(step == 0, 1, jnp.float32(step)))
     codes = jnp.uint8(jnp.clip(codes, 0, STEPS))
     return FourBits(codes[:, :, ::2] | codes[:, :, 1::2] << 4, step, low, x.shape, axis)

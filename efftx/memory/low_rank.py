@@ -1,9 +1,9 @@
 r"""Low-rank adapters: a frozen matrix, and a small trained change of it.
 
-A fine-tuned matrix is W + ΔW. LoRA freezes W and writes ΔW = s · A B, A with ``rank`` columns and B
-with as many rows, s = α / rank. B begins as zeros, so that training begins at the function that was
-there; gradients and the optimiser's state are those of A and B alone. Since nobody changes W, it may
-be stored in fewer bits (:func:`stored`): it becomes float32 where it is used.
+A fine-tuned matrix is W + ΔW. LoRA freezes W and writes ΔW = s · A B, A with ``rank`` columns and
+B with as many rows, s = α / rank. B begins as zeros, so that training begins at the function that
+was there; gradients and the optimiser's state are those of A and B alone. Since nobody changes W,
+it may be stored in fewer bits (:func:`stored`): it becomes float32 where it is used.
 
 The change can stay apart (`low_rank_product`: nothing of W's size is made) or be added to W, once
 for all (`merged`) and back (`unmerged`). Both compute the same.
@@ -181,6 +181,4 @@ def check_rank(rank, w: Stored) -> None:
 
 def check_alpha(alpha) -> None:
     number = isinstance(alpha, Real) and not isinstance(alpha, bool)
-    require(
-        number and 0 < alpha < math.inf, f"alpha must be a positive number; got {alpha!r}."
-    )
+    require(number and 0 < alpha < math.inf, f"alpha must be a positive number; got {alpha!r}.")

@@ -1,8 +1,8 @@
 """From text to tokens and back with byte pairs: the vocabulary of GPT-2's kind.
 
-A text is cut into words; each byte of a word is a piece, and then the pair of neighbours that stands
-first in the list of merges becomes one piece, again and again. Every text can be written, since
-every byte is a piece.
+A text is cut into words; each byte of a word is a piece, and then the pair of neighbours that
+stands first in the list of merges becomes one piece, again and again. Every text can be written,
+since every byte is a piece.
 
 Source: Sennrich et al. 2015, arXiv 1508.07909; bytes as in GPT-2, openai/gpt-2, src/encoder.py; the
 digits one by one as SmolLM2's vocabulary has them.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 
 from efftx.validation import require
 
@@ -61,7 +62,7 @@ class BytePairs:
     def joined(self, pieces: list[str]) -> list[str]:
         """The pieces after all merges, always the one that comes first in the list."""
         while len(pieces) > 1:
-            pairs = list(zip(pieces, pieces[1:], strict=False))
+            pairs = list(pairwise(pieces))
             best = min(pairs, key=lambda pair: self.rank.get(pair, len(self.rank)))
             if best not in self.rank:
                 break

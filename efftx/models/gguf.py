@@ -6,7 +6,8 @@
 
 Weights become float32, or are kept in 8 or 4 bits as a frozen base for adapters, one matrix after
 the other, so that the float32 of one matrix exists at a time. What the file has in Q4_1 is the same
-in our four bits: blocks of 32 with a step and a beginning, along the numbers that come in.
+in our four bits, if d_head is a multiple of 32: blocks of 32 with a step and a beginning, along the
+numbers that come in.
 
 Source: the format, ggml-org/ggml, docs/gguf.md; the names of a Llama's arrays there.
 """
@@ -52,11 +53,11 @@ def read_gguf(path: Path | str, *, bits: int = 32) -> LanguageModel:
     file = opened(path)
     sizes = sizes_in(file)
     blocks = stacked([block_of(file, i, sizes, bits) for i in range(sizes.n_layers)])
-    embedding = Embedding(stored(file.array("token_embd.weight"), max(bits, 8)), None)
+    embedding = Embedding(table(file, "token_embd.weight", bits), None)
     norm = file.norm("output_norm.weight")
     if "output.weight" not in file.tensors:
         return TiedModel(embedding=embedding, blocks=blocks, residual=plain_residual, norm=norm)
-    readout = TableReadout(norm, stored(file.array("output.weight"), max(bits, 8)))
+    readout = TableReadout(norm, table(file, "output.weight", bits))
     return LanguageModel(embedding, blocks, readout, plain_residual)
 
 
@@ -99,7 +100,7 @@ class Opened:
 
         require(name in self.tensors, f"{self.path} has no array called {name}.")
         tensor = self.tensors[name]
-        return np.float32(dequantize(tensor.data, tensor.tensor_type))
+        return np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
 
     def norm(self, name: str) -> RMSNorm:
         epsilon = self.value("llama.attention.layer_norm_rms_epsilon")
@@ -128,6 +129,11 @@ def opened(path: Path | str) -> Opened:
         f"{path} is a model of the architecture {architecture!r}; only 'llama' is read.",
     )
     return file
+
+
+def table(file: Opened, name: str, bits: int) -> Stored:
+    """(vocab, d_model), in eight bits at least."""
+    return stored(jnp.asarray(file.array(name)), max(bits, 8))
 
 
 def sizes_in(file: Opened) -> Sizes:

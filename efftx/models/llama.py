@@ -87,9 +87,7 @@ class TableReadout(Readout):
         return self
 
 
-@partial(
-    register_dataclass, data_fields=["embedding", "blocks", "norm"], meta_fields=["residual"]
-)
+@partial(register_dataclass, data_fields=["embedding", "blocks", "norm"], meta_fields=["residual"])
 @dataclass(frozen=True)
 class TiedModel(LanguageModel):
     """A language model whose readout uses the table of its embedding: one array, one gradient.

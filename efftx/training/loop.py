@@ -38,6 +38,7 @@ def train(
     config: dict | None = None,
     examples_at_once: Integral | None = None,
     vocab: float | int | None = None,
+    frozen: Any = None,
     on_step: Callable | None = None,
     progress: bool = True,
 ) -> TrainState:
@@ -56,6 +57,10 @@ def train(
 
     Every integer of a batch is a token below ``vocab``, by default the model's own ``vocab`` if it
     has one; pass ``math.inf`` if some are not.
+
+    ``frozen`` is what the loss sees beside the model and no step changes, as the weights that
+    adapters adapt: then the loss is ``loss(model, frozen, example, key)``. It is no part of the
+    checkpoint.
 
     ``on_step(step, loss, state)`` is called after each step, with its number from 0 on, its loss as
     a float and the state after it: to evaluate, to log, to stop by raising. Steps that a killed run
@@ -86,7 +91,7 @@ def train(
         check_batch(batch, step, vocab)
         key = jax.random.fold_in(jax.random.key(seed), step)
         at_once = examples_at_once or most_at_once(model, batch)
-        how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
+        how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once, "frozen": frozen}
         state, value = train_step(state, batch, key, **how)
         bar.set_postfix(loss=f"{float(value):.3f}", refresh=False)
         state = replace(state, seconds=jnp.float32(time.perf_counter() - started))
