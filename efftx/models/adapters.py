@@ -26,6 +26,7 @@ from jaxtyping import Key
 from efftx.memory import low_rank
 from efftx.memory.floats import floats, with_floats
 from efftx.memory.low_rank import LowRank, dense, is_stored
+from efftx.models.branch import Branch
 from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Stream
 from efftx.models.norm import UNNORMED
 from efftx.models.parameters import Tree
@@ -191,14 +192,15 @@ def called(path) -> str:
     return keystr(path, simple=True, separator=".")
 
 
-def layer_names(model) -> list[str]:
-    parts = tree_flatten_with_path(model, is_leaf=is_part)[0]
-    return [called(path) for path, part in parts if isinstance(part, Layer)]
+def stacks(model) -> tuple[str, ...]:
+    """How the names of arrays begin that are one for all layers: those of branches and layers."""
+    is_stack = lambda x: isinstance(x, Branch | Layer)  # noqa: E731
+    parts = tree_flatten_with_path(model, is_leaf=is_stack)[0]
+    return tuple(f"{called(path)}." for path, part in parts if is_stack(part))
 
 
 def is_stacked(model, name: str) -> bool:
-    """Whether the array of this name is one for all layers: those inside of layers are."""
-    return any(name.startswith(f"{layer}.") for layer in layer_names(model))
+    return name.startswith(stacks(model))
 
 
 def mapped(f: Callable, stacked: bool) -> Callable:
@@ -212,9 +214,8 @@ def keys_for_each(key, model, name: str, w):
 def matrices(model) -> dict:
     """Every array of a model that is a matrix, or a stack of them, by name."""
     leaves = tree_flatten_with_path(model, is_leaf=is_stored)[0]
-    layers = tuple(f"{layer}." for layer in layer_names(model))
-    named = {called(path): w for path, w in leaves}
-    return {n: w for n, w in named.items() if len(w.shape) >= 2 + n.startswith(layers)}
+    named, stacked = {called(path): w for path, w in leaves}, stacks(model)
+    return {n: w for n, w in named.items() if len(w.shape) >= 2 + n.startswith(stacked)}
 
 
 def chosen(model, names: Names) -> dict:

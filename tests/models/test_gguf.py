@@ -215,10 +215,11 @@ def test_as_llama_cpp_token_by_token():
     params.cpuparams.n_threads = 1
     server = xllamacpp.Server(params)
     text = "The with statement is used to wrap 12 blocks, isn't it?\n\n    It"
-    asked = {"prompt": text, "n_predict": 16, "temperature": 0, "n_probs": 5}
-    said = server.handle_completions(asked)
-    assert said["tokens_evaluated"] == len(pieces.encode(text))
-    said = said["completion_probabilities"]
+    asked = {"prompt": text, "n_predict": 16, "temperature": 0, "logprobs": 5}
+    answer = server.handle_completions(asked)
+    assert answer["usage"]["prompt_tokens"] == len(pieces.encode(text))
+    said = answer["choices"][0]["logprobs"]["content"]
+    assert len(said) == asked["n_predict"]
     ours = np.array(pieces.encode(text) + [one["id"] for one in said])
     logits = jax.nn.log_softmax(jax.jit(lambda m, x: m(x))(model, ours))[-len(said) - 1 : -1]
     for row, one in zip(logits, said, strict=True):
