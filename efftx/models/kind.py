@@ -29,6 +29,7 @@ class Kind:
 
     causal: bool = True  # else both ways, as in an encoder
     rotary: bool = False
+    longest: float = 10_000.0  # of the wavelengths of rotary positions, in 2π
 
     n_projections: ClassVar[int] = 3  # q, k and v; 2 are qk and v
     n_of_source: ClassVar[int] = 0  # how many of them, from the last, read the source and not x
@@ -44,7 +45,9 @@ class Kind:
 
     def turned(self, vectors, start: int | Array = 0) -> tuple:
         *compared, v = vectors
-        return (*(rotate(x, start) for x in compared), v) if self.rotary else (*compared, v)
+        if self.rotary:
+            compared = [rotate(x, start, longest=self.longest) for x in compared]
+        return *compared, v
 
     def prefill(self, vectors, key, key_mask, capacity: int) -> tuple:
         """The output on a prompt, and a cache for ``capacity`` positions.

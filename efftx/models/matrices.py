@@ -9,8 +9,9 @@ from jax import Array, lax
 from jax.tree_util import register_dataclass
 from jaxtyping import Float
 
-from efftx.memory import quantize
-from efftx.memory.quantization import LARGEST
+from efftx.memory import dequantize, quantize
+from efftx.memory.low_rank import dense
+from efftx.memory.quantization import LARGEST, Quantized
 from efftx.models.layer import Parameter
 from efftx.validation import require
 
@@ -60,6 +61,15 @@ def eight_bit_matrix(w: Matrix) -> EightBitMatrix:
     return jax.tree.map(lambda x: x[0], stack)
 
 
-def times(x, w: Matrix):
+def times(x, w: Matrix | Quantized):
     """x (length, *in) with w (*in, *out)."""
-    return w.of(x) if isinstance(w, EightBitMatrix) else jnp.tensordot(x, w, x.ndim - 1)
+    if isinstance(w, EightBitMatrix):
+        return w.of(x)
+    return jnp.tensordot(x, dense(w).astype(x.dtype) if isinstance(w, Quantized) else w, x.ndim - 1)
+
+
+def rows_of(table: Array | Quantized, rows):
+    """Some rows of a table, which may be in eight bits with a scale for each row."""
+    if not isinstance(table, Quantized):
+        return table[rows]
+    return dequantize(Quantized(table.values[rows], table.absmax[rows], None))

@@ -1,6 +1,6 @@
-"""Layer norm, and what stands in its place where there is none."""
+"""Layer norm, its shorter form, and what stands in its place where there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
@@ -27,6 +27,23 @@ class LayerNorm:
 
 @register_dataclass
 @dataclass(frozen=True)
+class RMSNorm:
+    """Each vector divided by the root of its mean square, then scaled as learned.
+
+    Source: Zhang & Sennrich 2019, arXiv 1910.07467.
+    """
+
+    scale: Parameter  # (d_model,)
+    epsilon: float = field(default=1e-5, metadata={"static": True})
+
+    def __call__(self, x: Stream) -> Stream:
+        (whole,) = at_least_float32(x)
+        mean_square = (whole**2).mean(-1, keepdims=True)
+        return (whole / jnp.sqrt(mean_square + self.epsilon)).astype(x.dtype) * self.scale
+
+
+@register_dataclass
+@dataclass(frozen=True)
 class NoNorm:
     """x as it is."""
 
@@ -35,6 +52,7 @@ class NoNorm:
 
 
 UNNORMED = NoNorm()
+Norm = LayerNorm | RMSNorm | NoNorm
 
 
 def init_norm(sizes: Sizes) -> LayerNorm:

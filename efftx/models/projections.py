@@ -18,7 +18,7 @@ from efftx.models.layer import Parameter, Sizes, Stream, branch_scale, normal
 from efftx.models.matrices import EightBitMatrix, eight_bit_stack, times
 from efftx.sparsity import sparse_qkv
 from efftx.sparsity.qkv import d_module_of
-from efftx.validation import require
+from efftx.validation import check_positive, require
 
 Vectors = Float[Array, "projections n_heads length d_head"]
 ALL = slice(None)
@@ -82,6 +82,67 @@ def dense(key, sizes: Sizes, n_projections: int) -> Dense:
     n_heads, d_head, d_model = sizes.n_heads, sizes.d_head, sizes.d_model
     return Dense(
         w_in=normal(in_key, (d_model, n_projections, n_heads, d_head), d_model**-0.5),
+        w_out=normal(out_key, (n_heads, d_head, d_model), branch_scale(sizes, n_heads * d_head)),
+    )
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Grouped:
+    """Queries for every head, keys and values for a group of heads together, and a matrix back.
+
+    Source: Ainslie et al. 2023, arXiv 2305.13245.
+    """
+
+    w_q: Parameter  # (d_model, n_heads, d_head)
+    w_kv: Parameter  # (d_model, 2, n_groups, d_head)
+    w_out: Parameter  # (n_heads, d_head, d_model)
+
+    goes_head_by_head: ClassVar[bool] = False
+
+    def __call__(self, x: Stream, which: slice = ALL, history: Any = ()) -> tuple[Vectors, tuple]:
+        q, kv = times(x, self.w_q), times(x, self.w_kv)
+        kv = jnp.repeat(kv, q.shape[1] // kv.shape[2], axis=2)  # each head its group's
+        return jnp.moveaxis(jnp.concatenate([q[:, None], kv], axis=1), 0, 2)[which], ()
+
+    def combine(self, heads: Float[Array, "n_heads length d_head"]) -> Stream:
+        return times(jnp.moveaxis(heads, 0, 1), self.w_out)
+
+    @property
+    def n_heads(self) -> int:
+        return self.w_q.out[0] if isinstance(self.w_q, EightBitMatrix) else self.w_q.shape[1]
+
+    @property
+    def per_projection(self):
+        return self.w_kv
+
+    def in_eight_bits(self) -> "Grouped":
+        return Grouped(
+            eight_bit_stack(self.w_q), eight_bit_stack(self.w_kv), eight_bit_stack(self.w_out, 2)
+        )
+
+
+def grouped(n_groups: int) -> Callable:
+    """An ``init(key, sizes, n_projections)`` with keys and values for n_groups groups of heads.
+
+    Raises ValueError for n_groups < 1 and, when it is called, unless n_heads is a multiple of it
+    and there are three projections.
+    """
+    check_positive(n_groups=n_groups)
+    return partial(_init_grouped, n_groups=n_groups)
+
+
+def _init_grouped(key, sizes: Sizes, n_projections: int, *, n_groups: int) -> Grouped:
+    n_heads, d_head, d_model = sizes.n_heads, sizes.d_head, sizes.d_model
+    require(
+        n_heads % n_groups == 0,
+        f"n_heads must be a multiple of n_groups; got {n_heads} and {n_groups}.",
+    )
+    require(n_projections == 3, "grouped heads need q, k and v apart; this kind shares q and k.")
+    q_key, kv_key, out_key = jax.random.split(key, 3)
+    return Grouped(
+        w_q=normal(q_key, (d_model, n_heads, d_head), d_model**-0.5),
+        w_kv=normal(kv_key, (d_model, 2, n_groups, d_head), d_model**-0.5),
         w_out=normal(out_key, (n_heads, d_head, d_model), branch_scale(sizes, n_heads * d_head)),
     )
 

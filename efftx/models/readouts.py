@@ -8,7 +8,7 @@ from jax.tree_util import register_dataclass
 
 from efftx.models.layer import Logits, Parameter, Sizes, Stream, normal
 from efftx.models.matrices import EightBitMatrix, eight_bit_matrix, times
-from efftx.models.norm import LayerNorm, init_norm
+from efftx.models.norm import Norm, init_norm
 from efftx.sparsity import multiplicative_logits
 from efftx.validation import check_positive
 
@@ -18,7 +18,7 @@ from efftx.validation import check_positive
 class Readout:
     """A norm, then a matrix with a column for each token."""
 
-    norm: LayerNorm
+    norm: Norm
     w: Parameter  # (d_model, vocab)
 
     def __call__(self, x: Stream) -> Logits:

@@ -96,7 +96,7 @@ class RecurrentModel:
     """Scores every next token: ``model(tokens) -> logits``."""
 
     embedding: Parameter  # (vocab, d_model); the order of steps says where a token stands
-    layers: LSTM  # all of them: each array has a leading axis of size n_layers
+    layers: Layer  # an LSTM, or one that is adapted: each array has a leading axis of size n_layers
     readout: Readout
 
     def __call__(

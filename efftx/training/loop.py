@@ -42,6 +42,7 @@ def train(
     examples_at_once: Integral | None = None,
     vocab: float | int | None = None,
     mesh: Mesh | None = None,
+    frozen: Any = None,
     on_step: Callable | None = None,
     progress: bool = True,
     precision: str | None = "default",
@@ -66,6 +67,10 @@ def train(
     devices, see :mod:`efftx.training.devices`; the losses are the same but for rounding, and a
     checkpoint goes on with any number of devices, or with none. A process that loses another raises
     RuntimeError.
+
+    ``frozen`` is what the loss sees beside the model and no step changes, as the weights that
+    adapters adapt: then the loss is ``loss(model, frozen, example, key)``. It is no part of the
+    checkpoint.
 
     ``on_step(step, loss, state)`` is called after each step, with its number from 0 on, its loss as
     a float and the state after it: to evaluate, to log, to stop by raising. Steps that a killed run
@@ -106,7 +111,7 @@ def train(
         batch = devices.spread(mesh, batch)
         key = jax.random.fold_in(jax.random.key(seed), step)
         at_once = examples_at_once or most_at_once(model, batch)
-        how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once}
+        how = {"loss": loss, "optimiser": optimiser, "examples_at_once": at_once, "frozen": frozen}
         with multiplying(precision), devices.together(step):
             state, value = run_step(state, batch, key, **how)
             value = float(value)

@@ -46,9 +46,23 @@ def initial_state(model: Any, optimiser: optax.GradientTransformation, n_steps: 
 
 @partial(jax.jit, static_argnames=("loss", "optimiser", "examples_at_once"))
 def train_step(
-    state: TrainState, batch, key, *, loss, optimiser, examples_at_once: int | None = None
+    state: TrainState,
+    batch,
+    key,
+    *,
+    loss,
+    optimiser,
+    examples_at_once: int | None = None,
+    frozen: Any = None,
 ) -> tuple[TrainState, Array]:
-    """One step of the optimiser on one batch; also returns the batch's mean loss, in float32."""
+    """One step of the optimiser on one batch; also returns the batch's mean loss, in float32.
+
+    With ``frozen``, a pytree that no step changes, the loss is ``loss(model, frozen, example,
+    key)``: it is an argument of the program, not a constant in it.
+    """
+    if frozen is not None:
+        of_both = loss
+        loss = lambda model, example, key: of_both(model, frozen, example, key)  # noqa: E731
     value, gradient = value_and_gradient(
         loss, state.model, batch, key, examples_at_once=examples_at_once
     )

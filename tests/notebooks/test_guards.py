@@ -98,8 +98,8 @@ def test_data_in_an_image_is_no_path():
 @pytest.mark.parametrize(
     ("link", "is_dead"),
     [
-        ("[x](13_outlook.ipynb)", False),  # on the list, whether it is written or not
-        ("[x](../exercises/13_outlook.ipynb#part-1)", False),
+        ("[x](15_outlook.ipynb)", False),  # on the list, whether it is written or not
+        ("[x](../exercises/15_outlook.ipynb#part-1)", False),
         ("[x](../pyproject.toml)", False),
         ("[x](https://example.org/y)", False),
         ("[x](#limits)", False),

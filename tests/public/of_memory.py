@@ -7,7 +7,7 @@ import optax
 
 from efftx import memory
 from efftx.attention import blocked_attention, full_attention
-from tests.public.rows import Numbers, Row
+from tests.public.rows import Elsewhere, Numbers, Row
 
 
 def readout(w, x):
@@ -78,6 +78,17 @@ def there_and_again(pack, unpack):
     return lambda x: unpack(pack(x))
 
 
+def thin(f):
+    """f of x, a fixed W and a change s · A B."""
+    w = jnp.sin(jnp.arange(20.0)).reshape(4, 5)
+    return lambda a, b, x: f(jnp.asarray(x), w, memory.LowRank(jnp.asarray(a), jnp.asarray(b), 0.5))
+
+
+def by_merged(x, w, change):
+    return x @ memory.merged(w, change)
+
+
+THIN = ((4, 2), (2, 5), ("L", 4))
 WX, X = ((4, 5), ("L", 4)), (("L", 4),)
 LAYERS = SQUARE = ((2, 4, 4), ("L", 4))  # two layers' matrices
 both_ways = sgd(memory.update_layer_by_layer, memory.init_layer_by_layer)
@@ -101,6 +112,23 @@ ROWS = {
         losses(memory.cross_entropy_reference),
     ),
     "cross_entropy_reference": Row(losses(memory.cross_entropy_reference), WX),
+    "FourBits": Elsewhere("dequantize_four_bits"),
+    "LowRank": Elsewhere("merged"),
+    "dense": Row(lambda x: memory.dense(x), X, lambda x: x),
+    "dequantize_four_bits": Row(
+        there_and_again(
+            lambda x: memory.quantize_four_bits(x, block_len=2), memory.dequantize_four_bits
+        ),
+        X,
+        gradients=False,
+    ),
+    "init_low_rank": Elsewhere("tests/memory/test_low_rank.py"),
+    "low_rank_product": Row(thin(memory.low_rank_product), THIN, thin(by_merged)),
+    "merged": Row(thin(by_merged), THIN),
+    "quantize_four_bits": Elsewhere("dequantize_four_bits"),
+    "quantize_four_bits_reference": Elsewhere("tests/memory/test_low_rank.py"),
+    "stored": Elsewhere("tests/memory/test_low_rank.py"),
+    "unmerged": Elsewhere("tests/memory/test_low_rank.py"),
     "dequantize": Row(
         there_and_again(lambda x: memory.quantize_blockwise(x, block_len=2), memory.dequantize),
         X,

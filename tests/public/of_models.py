@@ -100,6 +100,11 @@ def across(w, x):
     return models.cross_attention_maps(like(BOTH, w), tokens(-jnp.asarray(x)), tokens(x))
 
 
+def with_adapters(put):
+    """The model with changes that depend on w."""
+    return lambda w, x: put(TRANSFORMER, like(ADAPTERS, w))(tokens(x))
+
+
 SPARSE = attention_layer(Exact(), multiplicative(2))
 LSH = {"n_hashes": 2, "chunk_len": 4, "n_buckets": 2}
 TRANSFORMER = models.transformer(KEY, SIZES)
@@ -107,6 +112,8 @@ STEPWISE = models.by_layer(TRANSFORMER)
 REFORMER = models.reformer(KEY, SIZES, attention=models.lsh(**LSH), ff_chunk_len=2)
 SCALING = models.scaling_transformer(KEY, SIZES, n_units=4, attention=SPARSE, readout_modules=2)
 TERRAFORMER = models.terraformer(KEY, SIZES, n_units=4, attention=SPARSE, readout_modules=2, sru=2)
+LLAMA = models.llama(KEY, SIZES, n_groups=1)
+ADAPTERS = jax.tree.map(jnp.cos, models.init_adapters(KEY, TRANSFORMER, "blocks.*", rank=1))
 BOTH = models.encoder_decoder(KEY, SIZES)
 WITH_ENCODER = models.terraformer_with_encoder(KEY, SIZES, n_units=4, readout_modules=2, sru=2)
 NORM = init_norm(SIZES)
@@ -122,6 +129,8 @@ LAYERS = {
     "Shared": attention_layer(models.Shared()),
     "Hashed": models.lsh(**LSH),
     "Multiplicative": SPARSE,
+    "Grouped": attention_layer(Exact(), models.grouped(1)),
+    "GatedFeedForward": models.init_gated_feed_forward,
 }
 TWINS = {"Chunked": "FeedForward", "Blocked": "Exact"}
 
@@ -133,7 +142,15 @@ Whole = partial(Row, second=False)
 
 ROWS |= {
     "LayerNorm": Row(lambda w, x: like(NORM, w)(jnp.asarray(x)), (W, X)),
+    "RMSNorm": Row(lambda w, x: like(models.RMSNorm(NORM.scale), w)(jnp.asarray(x)), (W, X)),
     "plain_residual": Row(residual(models.plain_residual), (W, X)),
+    "checkpointed_residual": Row(
+        residual(models.checkpointed_residual), (W, X), residual(models.plain_residual)
+    ),
+    "llama": Whole(logits(LLAMA), (W, TOKENS)),
+    "adapted": Whole(with_adapters(models.adapted), (W, TOKENS), with_adapters(models.merged)),
+    "merged": Whole(with_adapters(models.merged), (W, TOKENS)),
+    "unmerged": Whole(with_adapters(models.unmerged), (W, TOKENS)),
     "reversible_residual": Row(residual(models.reversible_residual), (W, X)),
     "transformer": Row(logits(TRANSFORMER), (W, TOKENS)),
     "by_layer": Whole(logits(STEPWISE), (W, TOKENS), logits(TRANSFORMER)),
@@ -171,6 +188,12 @@ ROWS |= {
         "Exact": "Attention Dense Kind Layer Softmax attention_layer dense",
         "FeedForward": "init_feed_forward",
         "Chunked": "chunked",
+        "Grouped": "grouped",
+        "GatedFeedForward": "init_gated_feed_forward",
+        "llama": "TiedModel",
+        "adapted": "Adapted",
+        "tests/models/test_adapters.py": "in_bits init_adapters",
+        "tests/models/test_gguf.py": "BytePairs pretrained_file read_byte_pairs read_gguf",
         "SparseFeedForward": "sparse_feed_forward",
         "Multiplicative": "multiplicative",
         "Local": "local",
