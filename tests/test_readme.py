@@ -105,7 +105,17 @@ def test_what_was_measured_is_what_the_results_say():
         for row in recorded("accelerators")["results"]
         if row["program"].startswith("MILLION_TOKENS")
     }
+    needle, recall = recorded("needle")["rounds"], recorded("recall")["variants"]
+    asked = needle["16"]["answers_at_each_distance"]
+    right = {n: round(asked * row["right"]["262144"]) for n, row in needle.items()}
+    far = {name: row["right"]["32768"]["16384"]["mean"] for name, row in recall.items()}
+    scores = {name: row["scores"]["32768"] for name, row in recall.items()}
     for said in (
+        f"right {right['16']} times of {asked} with 16 rounds",
+        f"{right['1']} times with 1 round",
+        f"right in {far['lsh_8']:.0%} with 8 rounds".replace("%", " %"),
+        f"in {far['window']:.0%} with a window".replace("%", " %"),
+        f"a {scores['full'] / scores['lsh_8']:.0f}rd of the scores",
         f"{compiled['NVIDIA T4']:.1f} GiB at its peak on an NVIDIA T4",
         f"{compiled['TPU v5e']:.1f} GiB on a TPU v5e",
         f"{million['seconds'] / 60:.1f} minutes, {million['peak_rss_gib']:.1f} GiB in all",

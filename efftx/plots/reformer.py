@@ -212,3 +212,20 @@ def draw_seeds(variants: dict[str, dict], *, xlabel: str) -> Figure:
     ax.set_yticks(rows, list(variants))
     ax.set(xlabel=xlabel, ylim=(-0.6, len(variants) - 0.2))
     return figure
+
+
+@course_style()
+def draw_work(panels: dict[str, tuple[str, dict[str, tuple]]]) -> Figure:
+    """What is gained by how much work: a panel for each task, a named dot for each model.
+
+    ``panels`` holds, by the task's name, the unit of what is gained and (scores, gain) by model.
+    """
+    figure, axes = new_figure(9, 3.9, ncols=len(panels), squeeze=False)
+    for ax, (task, (unit, models)) in zip(axes[0], panels.items(), strict=True):
+        for (name, (scores, gain)), marker in zip(models.items(), itertools.cycle(MARKERS)):
+            (dot,) = ax.plot(scores, gain, marker, markersize=7)
+            place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+            ax.annotate(name, (scores, gain), color=dot.get_color(), fontsize=8, **place)
+        ax.set(title=task, xlabel="scores for each position", ylabel=unit, xscale="log")
+        ax.margins(0.2)
+    return figure

@@ -892,6 +892,78 @@ for n in (1, 2, 4):
 # that it has.
 
 # %% [markdown]
+# ## What the work buys
+#
+# Copying, text, and the needle of the beginning: on one of them hashing loses to a window, on the
+# others there is no comparison yet. `experiments/recall.py` makes one. It is the needle's task with
+# a text of 32,768 symbols, and models of equal size: exact attention, a window, and 1 to 8 rounds
+# of hashing, each trained on the same texts of up to 4,096. Work is what each of them does in any
+# case: the products of a query and a key for each position. (Exact attention skips what is to come,
+# and needs half of them.) **Put the models in order for both tasks, this one and the text above.**
+
+# %%
+recall = recorded("recall")
+AT_32K, FAR = "32768", "16384"
+SHORT = {"lsh_8": "8 rounds", "lsh_4": "4 rounds", "lsh_2": "2 rounds", "lsh_1": "1 round"}
+answered = {
+    name: (row["scores"][AT_32K] / int(AT_32K), row["right"][AT_32K][FAR]["mean"])
+    for name, row in recall["variants"].items()
+}
+PER_ROUND = 2 * quality["config"]["chunk_len"]  # a chunk and the one before it
+WORK = {"shared_qk": 2048 / 2, "local": PER_ROUND}
+WORK |= {f"lsh_{n}": n * PER_ROUND for n in (1, 2, 4, 8)}
+written = {name: (2 * n, variants[name]["bits_per_byte"]["mean"]) for name, n in WORK.items()}
+written["local_then_lsh_4"] = (  # of two layers, as the others
+    PER_ROUND + 4 * PER_ROUND,
+    variants["local_then_lsh_4"]["bits_per_byte"]["mean"],
+)
+NAMED = SHORT | {
+    "full": "exact",
+    "shared_qk": "exact, shared QK",
+    "window": "window",
+    "local": "window",
+    "window_then_lsh_4": "window, 4 rounds",
+    "local_then_lsh_4": "window, 4 rounds",
+}
+plots.show(
+    pictures.draw_work(
+        {
+            "recall, 16,384 symbols back": (
+                "share of right answers",
+                {NAMED[name]: point for name, point in answered.items()},
+            ),
+            "text: less is better": (
+                "bits per byte",
+                {NAMED[name]: point for name, point in written.items()},
+            ),
+        }
+    ),
+    "Two pictures, scores for each position on a logarithmic axis. Left, recall: a window has few "
+    "scores and is never right, rounds of hashing rise with their number, exact attention is always "
+    "right with the most scores by far. Right, text: a window has the fewest bits per byte and the "
+    "fewest scores; each round of hashing more needs fewer bits, and exact attention with shared QK "
+    "lies beside 8 rounds.",
+)
+for name, (scores, share) in answered.items():
+    print(f"{NAMED[name]:18}{scores:8,.0f} scores a position, {share:6.1%} right")
+n_seeds = len(recall["seeds"])
+print(f"{n_seeds} seed{'s' * (n_seeds > 1)}, guessing would be right in {1 / N_VALUES:.1%}")
+assert answered["window"][1] < 0.05
+assert answered["lsh_1"][1] < answered["lsh_2"][1] < answered["lsh_4"][1] < answered["lsh_8"][1]
+assert answered["lsh_8"][1] > 0.9
+assert answered["full"][0] > 30 * answered["lsh_8"][0]
+assert answered["full"][1] > 0.99
+assert min(written, key=lambda name: written[name][1]) == "local"
+
+# %% [markdown]
+# **Far away, hashing wins.** A window is not right more often than by guessing, at this distance
+# and at any that it does not reach, and no window that reaches 16,384 symbols would be cheaper than
+# the exact model. Eight rounds find more than nine answers of ten with a thirtieth of the exact
+# model's scores; and while its scores double with the length, theirs stay. **Nearby, the window
+# wins**, with the fewest scores of all. So ask of a task what it needs: the last few dozen, or one
+# thing that may stand anywhere.
+
+# %% [markdown]
 # ## Writing
 #
 # A model that reads a million tokens should also write the next one. Reading everything again for
@@ -989,8 +1061,8 @@ assert crowded.max() > 1e-3
 #   the attention. Chunks change no value. Reversible layers make another network, which learned as
 #   well as far as chapter 03 could tell, for a third more arithmetic.
 # - Where the text is far longer than the crossing that you measured, and what a position needs is
-#   *one or a few* similar positions far away. Copying is such a task, recurrence in music or code
-#   may be.
+#   *one or a few* similar positions far away. Recall and copying are such tasks, recurrence in
+#   music or code may be.
 # - Not for short texts, not to run an existing model, and not where a window would do: then local
 #   attention is simpler, and faster.
 #

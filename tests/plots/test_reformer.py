@@ -138,3 +138,12 @@ def test_a_needles_lines_are_what_was_answered():
         assert line.get_ydata().tolist() == list(shares.values())
     assert set(chance.get_ydata()) == {1 / 64}
     assert [text.get_text() for text in ax.texts] == ["1 round", "8 rounds", "by chance"]
+
+
+def test_work_and_gain_are_the_dots_places():
+    models = {"window": (32, 0.01), "exact": (16_384, 1.0)}
+    (ax,) = pictures.draw_work({"recall": ("share right", models)}).axes
+    assert [tuple(line.get_xydata()[0]) for line in ax.lines] == list(models.values())
+    assert [text.get_text() for text in ax.texts] == list(models)
+    assert (ax.get_title("left"), ax.get_ylabel()) == ("recall", "share right")
+    assert ax.get_xscale() == "log"
