@@ -5,6 +5,7 @@ as these devices make them: what is asked for at the highest precision, or by na
 must not depend on the device.
 """
 
+import os
 from functools import partial
 
 import jax
@@ -19,6 +20,7 @@ from tests.public import columns
 from tests.public.table import ARRAYS
 from tools import arithmetic
 
+pytestmark = pytest.mark.skipif("EFFTX_ARITHMETIC" in os.environ, reason="simulates by itself")
 KEY = jax.random.key(0)
 PRODUCTS = {
     "dot": lambda x: x @ x,
