@@ -21,6 +21,10 @@ SET = "EFFTX_TESTS_SET"  # those of them that are ours: a worker of pytest-xdist
 os.environ.setdefault(SET, " ".join(name for name in HERE if name not in os.environ))
 for name, value in HERE.items():
     os.environ.setdefault(name, value)
+# EFFTX_ARITHMETIC=bf16 or tf32: as a TPU or a newer GPU multiplies, see tools/arithmetic.py. Proofs
+# are then at the highest precision, as in a notebook.
+if ARITHMETIC := os.environ.get("EFFTX_ARITHMETIC"):
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 compilation_cache.use()
 os.environ["EFFTX_PROGRESS"] = "off"  # tests are no learner, nor are the kernels that they start
 
@@ -31,6 +35,13 @@ settings.load_profile("course")
 
 # What takes longest begins first, so that no worker is left alone with it at the end.
 LONGEST = ("tests/check/test_every_exercise.py", "tests/browser/", "chapters/", "solutions/")
+
+
+def pytest_configure() -> None:
+    if ARITHMETIC:
+        from tools import arithmetic  # imports jax, for which all is set now
+
+        arithmetic.use(ARITHMETIC)
 
 
 def in_order(files: list[str]) -> list[int]:

@@ -5,13 +5,17 @@ as these devices make them: what is asked for at the highest precision, or by na
 must not depend on the device.
 """
 
+import os
+import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import efftx
 from efftx import attention, sparsity
 from efftx.memory import map_heads, reversible_stack
 from efftx.models import Sizes, lsh, prefill, reformer, step
@@ -19,6 +23,8 @@ from tests.public import columns
 from tests.public.table import ARRAYS
 from tools import arithmetic
 
+pytestmark = pytest.mark.skipif("EFFTX_ARITHMETIC" in os.environ, reason="simulates by itself")
+PACKAGE = Path(efftx.__file__).parent
 KEY = jax.random.key(0)
 PRODUCTS = {
     "dot": lambda x: x @ x,
@@ -152,6 +158,15 @@ def test_the_way_back_multiplies_as_the_way_there(device, f, shapes):
     exact = highest(pull_back, out)
     for mine, right in zip(pull_back(out), exact, strict=True):
         np.testing.assert_array_equal(mine, right)
+
+
+def test_every_backward_pass_that_is_written_does_so():
+    """Of the package; a learner's task in the checks is his own."""
+    written = re.compile(r"\.defvjp\((.*)\)$", re.MULTILINE)
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "check"]
+    halves = [half for path in files for half in written.findall(path.read_text(encoding="utf-8"))]
+    assert len(halves) >= 5
+    assert all(half.startswith("*as_forward(") for half in halves)
 
 
 def test_a_step_gives_what_the_whole_model_gives(device):

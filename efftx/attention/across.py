@@ -28,6 +28,7 @@ from efftx.attention.chunks import (
 from efftx.attention.exchange import Route, add_to_rows, global_slots, route, to_slots
 from efftx.attention.full import as_residuals
 from efftx.attention.layout import Layout, Rule, codes, group_sizes, groups_at_once
+from efftx.precision import as_forward
 from efftx.shards import vary_alike
 
 
@@ -178,4 +179,4 @@ def _with_debts(spread: Spread, g: Array) -> Array:
 
 _NO_LAYOUT = Layout(None, None, None, None, None)  # of which the paper's rule reads nothing
 
-attend_across.defvjp(_attend_forward, _attend_backward)
+attend_across.defvjp(*as_forward(_attend_forward, _attend_backward))

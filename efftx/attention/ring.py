@@ -21,6 +21,7 @@ from efftx.attention.blocked import BlockRule, attend_to, gradients_of
 from efftx.attention.chunks import for_each_query, merge
 from efftx.attention.full import as_residuals, check_attention, in_dtype_of, without_padding
 from efftx.dtypes import at_least_float32
+from efftx.precision import as_forward
 from efftx.shards import check_axis, in_shares, vary_alike
 from efftx.validation import check_positive, check_same_length
 
@@ -146,4 +147,4 @@ def _backward(ring: _Ring, kept, g_out):
     return g_q, *g_keys, None
 
 
-_attend.defvjp(_forward, _backward)
+_attend.defvjp(*as_forward(_forward, _backward))

@@ -20,6 +20,7 @@ from efftx.attention.chunks import (
 )
 from efftx.attention.full import as_residuals
 from efftx.attention.layout import Layout, Rule, codes, lay_out
+from efftx.precision import as_forward
 from efftx.shards import vary_alike
 
 
@@ -67,4 +68,4 @@ def _backward(rule: Rule, axis: str, kept, g_out):
     return g_qk, g_v + own_gradient(g_out, lse), None, None
 
 
-attend_rounds_apart.defvjp(_forward, _backward)
+attend_rounds_apart.defvjp(*as_forward(_forward, _backward))

@@ -35,9 +35,9 @@ from efftx.validation import check_positive
 # A million positions on a CPU take about 7.5 GiB in a training step, see
 # experiments/million_tokens.py.
 MILLION_TOKENS = Sizes(n_layers=6, d_model=256, d_ff=1024, n_heads=4, d_head=64, max_len=2**20)
-# For a free GPU or TPU of 16 GB, at 2**18 positions, with Adam. Compiled for both and run on neither,
-# see benchmarks/accelerators.py: 10.0 GiB at the peak on an NVIDIA T4, 10.5 on a TPU v5e, which sets
-# 14.7 aside.
+# For a free GPU or TPU of 16 GB, at 2**18 positions, with Adam. Compiled for both, run on neither:
+# 10.0 GiB at the peak on an NVIDIA T4, and 10.5 on a TPU v5e, which sets 14.7 aside, see
+# benchmarks/accelerators.py.
 SIXTEEN_GB = Sizes(n_layers=24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, max_len=2**18)
 
 

@@ -88,7 +88,9 @@ def test_new_versions_are_taken(place, version):
     assert place.asked
 
 
-@pytest.mark.parametrize("version", ["0.9.2", "0.4.38"])
+# Colab's runtime 2026.01 has jax 0.7.2 (with Python 3.12.12 and numpy 2.0.2), says its page of
+# backend information; what it has today was not to be seen from here.
+@pytest.mark.parametrize("version", ["0.9.2", "0.7.2", "0.4.38"])
 def test_an_old_jax_is_refused_before_anything_is_installed(place, version):
     place.packages["jax"] = version
     with pytest.raises(RuntimeError, match=r"older than 0\.10.*pip install -U jax.*restart"):
