@@ -31,7 +31,9 @@ MAY_KNOW = {
     "results": {"validation"},
     **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
-    "training": {"dtypes", "validation", "shards", *TECHNIQUES, "models"},
+    "training": {"compiling", "dtypes", "validation", "shards", *TECHNIQUES, "models"},
+    "command": {"validation", "memory", "models", "training"},
+    "__main__": {"command"},
     "plots": {"validation", *TECHNIQUES},
     "check": {"compiling", "validation", *TECHNIQUES, "models", "training"},
 }
