@@ -108,6 +108,7 @@ __all__ = [
     "load_model",
     "local",
     "lsh",
+    "lsh_attention_of_heads",
     "merged",
     "multiplicative",
     "n_parameters",
