@@ -14,7 +14,7 @@ PACKAGE = sorted((ROOT / "efftx").rglob("*.py"))
 OURS = PACKAGE + sorted((ROOT / "tools").rglob("*.py"))
 WRITTEN = OURS + [
     path
-    for folder in ("source", "tests", "benchmarks", "experiments")
+    for folder in ("source", "tests", "benchmarks", "examples", "experiments")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 

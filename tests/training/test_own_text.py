@@ -86,7 +86,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would_make_it_fit(monkeypa
     says = r"needs 8.00 GiB, and you have 3.00 GiB. With --at-once 1 --rounds 1 it takes 2.00 GiB"
     with pytest.raises(ValueError, match=says):
         check_fits(run, 256, 3 * 2**30)
-    with pytest.raises(ValueError, match="Not even with .* does it fit"):
+    with pytest.raises(ValueError, match=r"Not even with .* does it fit"):
         check_fits(run, 256, 2**30)
 
 
