@@ -108,5 +108,21 @@ def main() -> None:
                 chosen.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def table(record: dict) -> list[str]:
+    """MiB on each device, inputs and outputs apart, as docs/devices.md shows them."""
+    compiled = record["compiled"]
+    lengths = sorted({row["length"] for row in compiled})
+    lines = [
+        "| | positions | " + " | ".join(f"{n} devices" for n in DEVICES) + " |",
+        "|---|---|" + "---|" * len(DEVICES),
+    ]
+    for length in lengths:
+        for who in WHO:
+            found = {r["devices"]: r for r in compiled if (r["who"], r["length"]) == (who, length)}
+            cells = (f"{found[n]['temporary_mib']:,.0f}" if n in found else "–" for n in DEVICES)
+            lines.append(f"| {who} | {length:,} | {' | '.join(cells)} |")
+    return lines
+
+
 if __name__ == "__main__":
     main()

@@ -14,7 +14,7 @@ PACKAGE = sorted((ROOT / "efftx").rglob("*.py"))
 OURS = PACKAGE + sorted((ROOT / "tools").rglob("*.py"))
 WRITTEN = OURS + [
     path
-    for folder in ("source", "tests", "benchmarks", "experiments")
+    for folder in ("source", "tests", "benchmarks", "examples", "experiments")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
@@ -31,7 +31,9 @@ MAY_KNOW = {
     "results": {"validation"},
     **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
-    "training": {"dtypes", "validation", "shards", *TECHNIQUES, "models"},
+    "training": {"compiling", "dtypes", "validation", "shards", *TECHNIQUES, "models"},
+    "command": {"validation", "memory", "models", "training"},
+    "__main__": {"command"},
     "plots": {"validation", *TECHNIQUES},
     "check": {"compiling", "validation", *TECHNIQUES, "models", "training"},
 }

@@ -28,6 +28,7 @@ from efftx.models.kinds import Across, Blocked, Exact, Hashed, Local, Shared
 from efftx.models.layer import NOTHING, Extra, Layer, Sizes, Source
 from efftx.models.layout import by_layer
 from efftx.models.llama import GatedFeedForward, TiedModel, init_gated_feed_forward, llama
+from efftx.models.many_heads import lsh_attention_of_heads
 from efftx.models.norm import LayerNorm, RMSNorm
 from efftx.models.parameters import n_parameters, named_parameters, with_parameters
 from efftx.models.projections import (
@@ -108,6 +109,7 @@ __all__ = [
     "load_model",
     "local",
     "lsh",
+    "lsh_attention_of_heads",
     "merged",
     "multiplicative",
     "n_parameters",

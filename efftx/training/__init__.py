@@ -21,15 +21,20 @@ from efftx.training.corpora import (
     python_documentation,
     standard_library,
 )
+from efftx.training.devices import all_devices
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, evaluate, mean_bits
 from efftx.training.optimisers import adamw
+from efftx.training.own_text import TextRun, Trained, train_on_text
 from efftx.training.steps import TrainState, initial_state, train_step, value_and_gradient
 
 __all__ = [
     "Corpus",
+    "TextRun",
     "TrainState",
+    "Trained",
     "adamw",
+    "all_devices",
     "as_text",
     "as_tokens",
     "bits_per_byte",
@@ -47,6 +52,7 @@ __all__ = [
     "save_checkpoint",
     "standard_library",
     "train",
+    "train_on_text",
     "train_step",
     "value_and_gradient",
 ]

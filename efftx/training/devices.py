@@ -5,8 +5,8 @@
 
 The same script runs on one device and on many. The batch is shared out over the mesh's first axis,
 and so are the large arrays of the model and of the optimiser's state ("fully sharded data
-parallel"): a device holds its share, gets the rest of a layer when it needs it, and forgets it. What
-is sent, and when, is the compiler's work. A mean over the batch is the same mean, to rounding.
+parallel"): a device holds its share, gets the rest when it needs it, and forgets it. What is sent,
+and when, is the compiler's work. A mean over the batch is the same mean, to rounding.
 
 In several processes (``jax.distributed.initialize`` comes first) each runs the whole script: the
 same model from the same key, the same batches, of which it feeds its own devices' part. The first

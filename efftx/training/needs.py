@@ -15,12 +15,11 @@ from efftx.training.steps import bytes_of, initial_state, most_at_once, train_st
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_fits(run, vocab: int, budget: int | None = None) -> int:
-    """The bytes of a step, if there are as many; ``budget`` are those there are, by default free.
+def check_fits(run, vocab: int, budget: int | None) -> int:
+    """The bytes of a step, if there are as many; ``budget`` are those there are, None if unknown.
 
     Raises ValueError for a run that does not fit, with what would make it fit.
     """
-    budget = free_bytes() if budget is None else budget
     needed = step_bytes(run, vocab)
     if budget is None or needed <= budget:
         return needed

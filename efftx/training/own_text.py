@@ -22,7 +22,7 @@ from efftx.training.batches import random_windows
 from efftx.training.documents import Tokens, read_documents, split
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, evaluate
-from efftx.training.needs import check_fits
+from efftx.training.needs import check_fits, free_bytes
 from efftx.training.optimisers import adamw
 from efftx.validation import check_choice, check_positive, require
 
@@ -102,13 +102,14 @@ class Trained(NamedTuple):
 
 def train_on_text(
     paths: Iterable[Path | str],
-    run: TextRun = TextRun(),  # noqa: B008 (frozen)
+    run: TextRun = TextRun(),
     *,
     checkpoint: Path | str | None = None,
     tokenizer: Path | str | None = None,
     save_every: int = 100,
     memory: int | None = None,
     mesh: Mesh | None = None,
+    on_start: Callable | None = None,
     on_step: Callable | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -118,6 +119,7 @@ def train_on_text(
     ``tokenizer``, a file of the `tokenizers` package. ``checkpoint``, ``save_every``, ``mesh`` and
     ``on_step`` are those of :func:`efftx.training.train`; the file holds the model for
     `load_model`, too. ``memory`` are the bytes that a step may take, by default what is free.
+    ``on_start(corpus, needed, there_are, model)`` is called once all is known, with bytes.
 
     Raises ValueError for paths that are not there, for a text too short for its windows, for a
     checkpoint of another run or text, and where a step takes more memory than there is.
@@ -126,10 +128,14 @@ def train_on_text(
     corpus = split(read_documents(paths))
     text, held_out = (tokens.encoded(part.tobytes()) for part in (corpus.train, corpus.held_out))
     check_length(run.length, text, held_out)
-    check_fits(run, tokens.vocab, memory)
+    budget = free_bytes() if memory is None else memory
+    needed = check_fits(run, tokens.vocab, budget)
+    model = run.built(tokens.vocab)
+    if on_start is not None:
+        on_start(corpus, needed, budget, model)
     config = {**run.config, "text": corpus.sha256, "tokenizer": tokenizer and str(tokenizer)}
     state = train(
-        run.built(tokens.vocab),
+        model,
         loss=run.loss,
         batch_at=batches(run, text),
         optimiser=adamw(run.steps, peak=run.rate),

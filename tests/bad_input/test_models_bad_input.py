@@ -12,6 +12,7 @@ from efftx.models import (
     attention_vectors,
     chosen_units,
     encoder_decoder,
+    lsh_attention_of_heads,
     named_parameters,
     prefill,
     recurrent,
@@ -124,3 +125,13 @@ def test_tokens_of_a_recurrent_model():
     with pytest.raises(ValueError, match=r"tokens must lie in 0 … 19 \(vocab 20\); got 20"):
         model(np.array([20]))
     assert model(np.zeros(11, int)).shape == (11, 20)  # no length is too much
+
+
+def test_arrays_of_many_heads_have_a_batch_and_a_mask_for_each_example():
+    x, key = jnp.ones((2, 5, 3, 4)), jax.random.key(0)
+    with pytest.raises(ValueError, match=r"qk must be \(batch, length, n_heads, d\)"):
+        lsh_attention_of_heads(x[0], x, key=key)
+    with pytest.raises(ValueError, match=r"v must be .* with the axes of qk"):
+        lsh_attention_of_heads(x, x[:, :4], key=key)
+    with pytest.raises(ValueError, match=r"key_mask must be \(2, 5\)"):
+        lsh_attention_of_heads(x, x, key=key, key_mask=jnp.ones(5, bool))

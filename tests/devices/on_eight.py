@@ -19,8 +19,12 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from efftx import training
 from efftx.attention import full_attention, lsh_attention, ring_attention, sharded_lsh_attention
 from efftx.memory import map_heads
+from efftx.models import Blocked, Sizes, transformer
+from efftx.training import devices
+from efftx.training.loop import step_function
 
 COLLECTIVES = "all-to-all|all-gather|all-reduce|collective-permute|reduce-scatter"
 
@@ -208,6 +212,28 @@ def check_heads_shared_out_send_nothing():
     close(both_ways(heads, qk, v), both_ways(partial(map_heads, attend), qk, v))
 
 
+def check_a_training_step_shares_out_its_state():
+    """Parameters and moments lie in eighths on the devices, and come out as they went in."""
+    sizes = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=64)
+    optimiser = training.adamw(2, peak=1e-3)
+    model = transformer(jax.random.key(0), sizes, kind=Blocked())
+    batch = np.zeros((8, 65), np.uint8)
+
+    def program(n: int):
+        mesh = mesh_of(n, "data")
+        state = devices.placed(mesh, training.initial_state(model, optimiser, 2))
+        step = step_function(state, mesh)
+        how = {"loss": training.bits_per_byte, "optimiser": optimiser, "examples_at_once": 8}
+        return step.lower(state, devices.spread(mesh, batch), jax.random.key(1), **how).compile()
+
+    one, eight = program(1), program(8)
+    inputs = [p.memory_analysis().argument_size_in_bytes for p in (one, eight)]
+    assert inputs[1] < inputs[0] / 6, inputs
+    assert temporary(eight) < temporary(one) / 2, (temporary(one), temporary(eight))
+    assert kinds(one) == set()
+    assert {"all-gather", "all-reduce"} <= kinds(eight)
+
+
 # What is refused --------------------------------------------------------------------------------
 
 
@@ -230,6 +256,7 @@ def check_explicit_axes_are_refused_in_words():
 
 def check_what_does_not_go_is_said():
     (x,) = vectors((64, 8))
+    refused("multiple of the 8 devices", devices.spread, mesh_of(8), np.zeros((6, 3), np.uint8))
     attend = partial(sharded_lsh_attention, key=jax.random.key(1), mesh=mesh_of(8))
     refused(
         "multiple of the axis's 8 devices",

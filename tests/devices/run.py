@@ -43,8 +43,8 @@ def main(checkpoint: str, n_steps: str, address: str = "", process: str = "0", d
         progress=False,
     )
     if writes():
-        spread = state.model.blocks.feed_forward.layer.layer.w_in.sharding.spec
-        print(json.dumps({"losses": [float(x) for x in state.losses], "w_in": str(spread)}))
+        shared_out = [not x.is_fully_replicated for x in jax.tree.leaves(state)]
+        print(json.dumps({"losses": [float(x) for x in state.losses], "shared": sum(shared_out)}))
 
 
 if __name__ == "__main__":

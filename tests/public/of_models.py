@@ -200,6 +200,7 @@ ROWS |= {
         "Hashed": "lsh",
         "with_parameters": "named_parameters",
         "tests/models/test_files.py": "load_model save_model",
+        "tests/models/test_many_heads.py": "lsh_attention_of_heads",
     }.items()
     for name in names.split()
 }

@@ -69,6 +69,8 @@ ROWS |= {
         "tests/training/test_runs.py": "model_of",
         "tests/training/test_losses.py": "evaluate",
         "tests/training/test_loop.py": "train",
+        "tests/training/test_own_text.py": "TextRun Trained train_on_text",
+        "tests/devices/run.py": "all_devices",
     }.items()
     for name in names.split()
 }
