@@ -156,7 +156,17 @@ def weigh(text: Text, name: str, checkpoints: Path) -> dict:
     file = checkpoints / f"{NAME}.bytes.{name.replace(', ', '.').replace(' ', '_')}.json"
     if not file.exists():
         file.write_text(json.dumps(bytes_of_step(text, WEIGHED[name])))
-    return json.loads(file.read_text())
+    return with_results(json.loads(file.read_text()))
+
+
+def with_results(weighed: dict) -> dict:
+    """And the new state, which stands beside the old: what is trained, and Adam's two means of it.
+
+    While its place is free the gradients of a full model stand there, and are no temporaries.
+    """
+    mib = weighed["mib"] | {"results": round(12 * weighed["trained"] / 2**20, 1)}
+    together = mib["arguments"] + mib["temporaries"] + mib["results"]
+    return weighed | {"mib": mib | {"together": round(together, 1)}}
 
 
 def bytes_of_step(text: Text, method: Method) -> dict:

@@ -155,8 +155,9 @@ assert n_bytes(frozen[4].blocks) < 0.18 * n_bytes(model.blocks)
 # ## What a step takes
 #
 # Now a real model: SmolLM2-135M-Instruct, 134.5 million parameters, one text of 512 tokens. The
-# compiler says what a training step needs: *arguments* (weights, adapters, Adam's means) and
-# *temporaries* (activations and all that exists for a moment). `experiments/fine_tuning.py` asked it
+# compiler says what a training step needs: *arguments* (weights, adapters, Adam's means), *results*
+# (what is trained, and its means, anew) and *temporaries* (activations and all that exists for a
+# moment; gradients may stand where the results will). `experiments/fine_tuning.py` asked it
 # for each of these, with adapters of rank 8 on all matrices of the blocks. **Where do you expect the
 # largest bar after full training?**
 
@@ -173,18 +174,18 @@ names = {
     "int8": "8 bits, checkpoints, chunked loss",
     "4bits": "4 bits, checkpoints, chunked loss",
 }
-parts = ("arguments", "temporaries")
+parts = ("arguments", "results", "temporaries")
 bars = {names[n]: {part: mib[n][part] for part in parts} for n in names}
-least = min(mib.values(), key=lambda m: m["together"])["together"]
 plots.show(
     pictures.draw_steps(bars),
     "Memory of one training step of a model of 135 million parameters at 512 tokens, by the "
     f"compiler. In full with Adam {mib['full, all kept']['together']:,.0f} MiB. Adapters alone save "
-    "arguments and hardly any temporaries; with checkpoints and a chunked loss the temporaries go, "
+    "arguments and results, not temporaries; with checkpoints and a chunked loss these go, "
     f"and on eight bits {mib['int8']['together']:.0f} MiB are left.",
 )
 assert mib["int8"]["together"] <= 400
 assert mib["full, all kept"]["together"] > 8 * mib["int8"]["together"]
+assert mib["int8, all kept"]["temporaries"] > mib["lora, all kept"]["temporaries"]
 assert mib["int8, no checkpoints"]["temporaries"] > 5 * mib["int8"]["temporaries"]
 
 # %% [markdown]
@@ -193,9 +194,10 @@ assert mib["int8, no checkpoints"]["temporaries"] > 5 * mib["int8"]["temporaries
 # frozen or not. Chapter 04's chunked loss and checkpoints take them away.
 #
 # And eight bits without checkpoints? **They save arguments and cost temporaries.** To go back through
-# $y = x W$ autodiff keeps $W$. In float32 it is an argument, there already. In eight bits it is made
-# anew, a float32 array that every layer keeps until the way back: the weights are there twice. Behind
-# a checkpoint (or in a reversible residual) one layer's exist at a time.
+# $y = x W$ autodiff keeps the matrix. Where it is a frozen float32 array it is an argument, there
+# already. In eight bits, or with a change added, it is made anew, a float32 array that every layer
+# keeps until the way back: the weights are there twice. Behind a checkpoint (or in a reversible
+# residual) one layer's exist at a time.
 #
 # ## Fine-tune, here and now
 #
