@@ -9,7 +9,8 @@ fine_tuning.json into experiments/results: what a step takes by the compiler, th
 that were held out, as it falls, and what the model writes before and after. Every tenth topic of
 ``pydoc_data.topics``, in the order of their names, is held out.
 
-``--only lora int8 4bits`` measures some, ``--steps 0`` the bytes alone.
+``--only lora int8 4bits`` trains some, ``--only`` none: then bytes are measured, and what runs that
+did not end have found on their way is recorded.
 """
 
 import json
@@ -77,9 +78,12 @@ def main() -> None:
     options = options_of_command_line()
     checkpoints, text = made(options.checkpoints), Text(pretrained_file())
     runs = {}
-    for name in options.only if options.steps else ():
+    for name in options.only:
         runs[name] = run(text, name, options.steps, checkpoints)
         print(json.dumps(runs[name], indent=2), flush=True)
+    for name in METHODS.keys() - runs.keys():
+        if curve := curve_so_far(name, options.steps, checkpoints):
+            runs[name] = {"held_out_nats": curve}
     weighed = {name: weigh(text, name, checkpoints) for name in WEIGHED}
     print(json.dumps(weighed, indent=2))
     write(RESULTS, record(text, options.steps, weighed, runs))
@@ -87,7 +91,7 @@ def main() -> None:
 
 def options_of_command_line():
     parser = command_line(__doc__)
-    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--steps", type=int, default=60)
     return parser.parse_args()
 
@@ -152,7 +156,17 @@ def weigh(text: Text, name: str, checkpoints: Path) -> dict:
     file = checkpoints / f"{NAME}.bytes.{name.replace(', ', '.').replace(' ', '_')}.json"
     if not file.exists():
         file.write_text(json.dumps(bytes_of_step(text, WEIGHED[name])))
-    return json.loads(file.read_text())
+    return with_results(json.loads(file.read_text()))
+
+
+def with_results(weighed: dict) -> dict:
+    """And the new state, which stands beside the old: what is trained, and Adam's two means of it.
+
+    While its place is free the gradients of a full model stand there, and are no temporaries.
+    """
+    mib = weighed["mib"] | {"results": round(12 * weighed["trained"] / 2**20, 1)}
+    together = mib["arguments"] + mib["temporaries"] + mib["results"]
+    return weighed | {"mib": mib | {"together": round(together, 1)}}
 
 
 def bytes_of_step(text: Text, method: Method) -> dict:
@@ -187,8 +201,10 @@ def run(text: Text, name: str, n_steps: int, checkpoints: Path) -> dict:
     method = METHODS[name]
     frozen, trained = start(text, method)
     checkpoint = checkpoints / f"{NAME}.{name}.{n_steps}.npz"
-    curve_file = checkpoint.with_suffix(".curve.json")
-    curve = json.loads(curve_file.read_text()) if curve_file.exists() else {}
+    curve_file, curve = (
+        checkpoint.with_suffix(".curve.json"),
+        curve_so_far(name, n_steps, checkpoints),
+    )
     curve.setdefault("0", held_out_nats(text, model_of(frozen, trained)))
 
     def on_step(step: int, loss: float, state) -> None:
@@ -223,6 +239,12 @@ def run(text: Text, name: str, n_steps: int, checkpoints: Path) -> dict:
     return kept(checkpoint, measure)
 
 
+def curve_so_far(name: str, n_steps: int, checkpoints: Path) -> dict:
+    """The held-out loss by steps, of a run that has ended or not."""
+    file = checkpoints / f"{NAME}.{name}.{n_steps}.curve.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 def model_of(frozen, trained):
     return trained if frozen is None else adapted(frozen, trained)
 
@@ -244,7 +266,7 @@ def sample(text: Text, frozen, trained) -> str:
 
 def record(text: Text, n_steps: int, weighed: dict, runs: dict) -> dict:
     return {
-        **head(NAME, runs.values(), packages=("gguf",)),
+        **head(NAME, packages=("gguf",)),
         "model": text.file.name,
         "L": LENGTH,
         "config": {
