@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
-from efftx.memory import adam_8bit
 from efftx.models import Dense, Hashed, Sizes, attention_layer, lsh_attention_of_heads
 
 WIDTH, HEADS, VOCAB, LENGTH = 32, 4, 256, 64
@@ -53,7 +53,8 @@ def check_equal(attention: HashedAttention) -> None:
 def main() -> None:
     model = Model(nnx.Rngs(0))
     check_equal(model.attention)
-    optimiser = nnx.Optimizer(model, adam_8bit(1e-2), wrt=nnx.Param)
+    # nnx.Optimizer takes a state apart that is no tree of plain arrays, as that of adam_8bit.
+    optimiser = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
     windows = jnp.int32([TEXT[start : start + LENGTH + 1] for start in (0, 9)])
 
     @nnx.jit
