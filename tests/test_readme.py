@@ -107,7 +107,7 @@ def test_what_was_measured_is_what_the_results_say():
     }
     needle, recall = recorded("needle")["rounds"], recorded("recall")["variants"]
     asked = needle["16"]["answers_at_each_distance"]
-    right = {n: round(asked * row["right"]["262144"]) for n, row in needle.items()}
+    right = {n: round(asked * row["right"]["1000000"]) for n, row in needle.items()}
     far = {name: row["right"]["32768"]["16384"]["mean"] for name, row in recall.items()}
     scores = {name: row["scores"]["32768"] for name, row in recall.items()}
     for said in (

@@ -58,9 +58,9 @@ needle = recorded("needle")
 my_guess.show(
     pictures.draw_needle(needle["rounds"], by_chance=1 / N_VALUES),
     "The share of right answers against the distance between a question and its answer, from 64 to a "
-    "million symbols, a line for each number of rounds. With 16 rounds about nine in ten are right "
-    "up to 262,144 symbols and two in three at a million; fewer rounds answer less, all of them "
-    "more than chance, and every line falls at the longest distance.",
+    "million symbols, a line for each number of rounds. With 16 rounds more than three in four are "
+    "right at every distance, at a million symbols too; fewer rounds answer less, but all of them "
+    "more than chance, and all answer less at a million symbols than at a thousand.",
 )
 machine = needle["machine"]
 print(f"measured on: {machine['processor']}, {machine['cores']} cores, {machine['device']}")
@@ -70,23 +70,27 @@ right = {int(n): list(row["right"].values()) for n, row in needle["rounds"].item
 asked = needle["rounds"]["1"]["answers_at_each_distance"]
 print(f"right a million symbols away: {right[1][-1] * asked:.0f} of {asked} with one round", end="")
 print(f", {right[16][-1] * asked:.0f} with 16")
-assert (right[1][-1] * asked, right[16][-1] * asked) == (5, 27)
-assert min(right[16][:-1]) >= 0.9
+assert (right[1][-1] * asked, right[16][-1] * asked) == (6, 31)
+assert min(right[16]) > 0.75
+assert all(row[-1] < row[1] and min(row) > 5 / N_VALUES for row in right.values())
 for n, row in needle["rounds"].items():  # see below: queries a little longer
-    assert np.mean(right[int(n)]) >= np.mean(list(row["as_trained"].values()))
+    assert np.mean(right[int(n)]) > np.mean(list(row["as_trained"].values()))
+shares = right[16], list(needle["rounds"]["16"]["as_trained"].values())
+assert [round(float(np.mean(share)), 2) for share in shares] == [0.86, 0.67]
 
 # %% [markdown]
-# Five of 40 with one round, 27 of 40 with sixteen; and up to a quarter of a million symbols at
-# least nine in ten. So this is what the promise means: **hashing finds one vector among a million,
-# as often as there are rounds to find it, and each round takes its time.** It is one model and one
-# task, made for hashing: what is asked for is *equal* to what is looked for. Three things helped:
+# Six of 40 with one round, 31 of 40 with sixteen. So this is what the promise means: **hashing finds
+# one vector among a million, the more often the more rounds it has, and each round takes its
+# time.** It is one model (another one, trained in the same way on another machine, was right 27
+# times), and a task made for hashing: what is asked for is *equal* to what is looked for. Three
+# things helped:
 #
 # - Sparse QKV ([chapter 11](11_sparse_qkv.ipynb)) lets each position see its two neighbours before
 #   itself. Models without it did not learn the task in the 3,000 steps that we gave them.
 # - There are no positions. The same key is the same vector, wherever it stands.
 # - The more keys a softmax weighs, the less is left for the right one. So queries are stretched by
-#   the factor ln 2²⁰ / ln 4,096 (Chiang and Cholak 2022). Without it fewer answers were right, or
-#   as many.
+#   the factor ln 2²⁰ / ln 4,096 (Chiang and Cholak 2022). Without it fewer answers were right, with
+#   16 rounds 67 instead of 86 %.
 #
 # The task is called *associative recall*. Arora et al. 2023 found that it explains 82 % of the gap
 # between attention and the gated convolutions that were to replace it. But how does one come to

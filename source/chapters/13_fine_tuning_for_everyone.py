@@ -22,19 +22,12 @@
 # %%
 from functools import partial
 
-import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from efftx import memory, models, plots
-from efftx.memory import bert
-from efftx.models import adapted, in_bits, init_adapters, merged, n_parameters, pretrained
 from efftx.plots import fine_tuning_for_everyone as pictures
-from efftx.results import recorded
-from efftx.training import as_text, bits_per_byte, evaluate, python_documentation, train
-from efftx.training.batches import random_windows
 
 # %% [markdown]
 # ## The question
@@ -46,6 +39,8 @@ from efftx.training.batches import random_windows
 # us from writing it in fewer bits, as in chapter 05. For the two models of this chapter's story:
 
 # %% tags=["nbval-check-output"]
+from efftx.memory import bert
+
 n_bert = sum(bert.parameters_by_part().values())
 for name, n in {"BERT-Large": n_bert, "a model of 7 billion": 7 * 10**9}.items():
     each = {"trained": 16, "frozen, 16 bits": 2, "8 bits": 1, "4 bits": 0.625}
@@ -109,6 +104,8 @@ assert jnp.allclose(memory.unmerged(memory.merged(w, ours), ours), w, atol=1e-5)
 # onto the frozen model:
 
 # %%
+from efftx.models import adapted, init_adapters, n_parameters, pretrained
+
 model = pretrained.small_text_model("plain")
 adapters = init_adapters(jax.random.key(0), model, "blocks.*", rank=8, alpha=16)
 for name, adapter in adapters.items():
@@ -134,6 +131,9 @@ except ValueError as complaint:
 # the model become, in eight bits and in four?**
 
 # %%
+from efftx.models import in_bits
+from efftx.training import evaluate, python_documentation
+
 held_out = python_documentation().held_out[: 16 * 129]
 frozen = {32: model, 8: in_bits(model, 8), 4: in_bits(model, 4)}
 
@@ -162,6 +162,11 @@ assert n_bytes(frozen[4].blocks) < 0.18 * n_bytes(model.blocks)
 # largest bar after full training?**
 
 # %%
+my_guess = plots.ask("MiB of the last, 4 bits with everything", along="x")
+
+# %%
+from efftx.results import recorded
+
 results = recorded("fine_tuning")
 mib = {name: step["mib"] for name, step in results["step"].items()}
 names = {
@@ -176,7 +181,7 @@ names = {
 }
 parts = ("arguments", "results", "temporaries")
 bars = {names[n]: {part: mib[n][part] for part in parts} for n in names}
-plots.show(
+my_guess.show(
     pictures.draw_steps(bars),
     "Memory of one training step of a model of 135 million parameters at 512 tokens, by the "
     f"compiler. In full with Adam {mib['full, all kept']['together']:,.0f} MiB. Adapters alone save "
@@ -205,6 +210,11 @@ assert mib["int8, no checkpoints"]["temporaries"] > 5 * mib["int8"]["temporaries
 # adapter numbers in float32 over weights in eight bits. The held-out text is not trained on.
 
 # %%
+import optax
+
+from efftx.training import bits_per_byte, train
+from efftx.training.batches import random_windows
+
 corpus = python_documentation()
 base = in_bits(model, 8)
 N_STEPS, LENGTH, BATCH = 80, 128, 8
@@ -252,6 +262,9 @@ assert curve[N_STEPS] < curve[0] - 0.1
 # What does it write, before and after?
 
 # %%
+from efftx.models import merged
+from efftx.training import as_text
+
 whole = {"before": merged(base, adapters), "after": merged(base, tuned)}
 prompt = np.frombuffer(b"The statement is ", np.uint8).astype(np.int32)
 for name, one in whole.items():
@@ -308,6 +321,9 @@ for name, run in runs.items():
 
 
 # %%
+from efftx.compiling import planned_bytes
+
+
 def drawn(key, tree):
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
@@ -330,14 +346,10 @@ def forward_only_step(adapters, windows, key, rate, epsilon=1e-3):
     return moved(adapters, z, -rate * slope)
 
 
-def temporaries(f, *arguments):
-    return jax.jit(f).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
-
-
 window = jnp.asarray(corpus.train[:513], jnp.int32)
 gradient = jax.grad(lambda adapters, window: loss_of_adapters(adapters, base, window, None))
-back = temporaries(gradient, adapters, window)
-forth = temporaries(partial(forward_only_step, rate=1e-3), adapters, window[None], jax.random.key(0))
+back = planned_bytes(gradient, adapters, window)
+forth = planned_bytes(partial(forward_only_step, rate=1e-3), adapters, window[None], jax.random.key(0))
 print(f"there and back {back / 2**20:.1f} MiB, forward only {forth / 2**20:.1f} MiB")
 assert forth < 0.8 * back
 
@@ -380,6 +392,8 @@ plots.show(
 assert sums["full, Adam"] > 80 > 12 > sums["adapters"]
 
 # %%
+import ipywidgets as widgets
+
 size = widgets.Dropdown(options=list(pictures.SHAPES), value="7B", description="model")
 bits = widgets.Dropdown(options=list(pictures.BITS), value=4, description="bits")
 length = widgets.SelectionSlider(
