@@ -78,10 +78,11 @@ def draw_cards(rows: dict[str, dict[str, float]]) -> Figure:
     end = max(1.25 * max(totals), 26)
     name_bars(ax, y, totals, [f"{total:.1f}" for total in totals], color=INK)
     ax.set_xlim(0, end)
-    for name, size in CARDS.items():
+    for n, (name, size) in enumerate(CARDS.items()):
         if size < end:
             ax.axvline(size, color=ORANGE, linestyle="--", linewidth=1)
-            ax.text(size, 0.75, f"{name}\n{size} GB", ha="center", va="bottom", fontsize=8)
+            side = "left" if n else "right"  # the first two stand close together
+            ax.text(size, 0.75, f"{name}\n{size} GB", ha=side, va="bottom", fontsize=8)
     ax.set_ylim(y.min() - 0.6, 0.7)
     ax.set(xlabel="GB that a step of one example takes")
     ax.legend(loc="lower right")
@@ -109,7 +110,7 @@ def draw_steps(steps: dict[str, dict[str, float]]) -> Figure:
     figure, ax = new_figure(9, 1.0 + 0.42 * len(steps))
     y, totals = stacked_bars(ax, steps, height=0.7)
     name_bars(ax, y, totals, [f"{total:,.0f}" for total in totals], color=INK)
-    ax.set(xlabel="MiB of arguments and temporaries of one training step")
+    ax.set(xlabel="MiB of one training step")
     ax.legend(loc="lower right")
     return figure
 
