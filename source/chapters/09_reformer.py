@@ -968,13 +968,18 @@ plots.show(
     "fewest scores; each round of hashing more needs fewer bits, and exact attention with shared QK "
     "lies beside 8 rounds.",
 )
+seconds = recall["seconds_to_read"]["by_kind"]
 for name, (scores, share) in answered.items():
-    print(f"{NAMED[name]:18}{scores:8,.0f} scores a position, {share:6.1%} right")
+    print(
+        f"{NAMED[name]:18}{scores:8,.0f} scores a position, {share:6.1%} right; "
+        f"{seconds[name][AT_32K]['median']:5.2f} s to read it all"
+    )
 n_seeds = len(recall["seeds"])
 print(f"{n_seeds} seed{'s' * (n_seeds > 1)}, guessing would be right in {1 / N_VALUES:.1%}")
 assert answered["window"][1] < 0.05
 assert answered["lsh_1"][1] < answered["lsh_2"][1] < answered["lsh_4"][1] < answered["lsh_8"][1]
-assert answered["lsh_8"][1] > 0.9
+assert answered["lsh_8"][1] > 0.85
+assert answered["window_then_lsh_4"][1] < 0.05
 assert answered["full"][0] > 30 * answered["lsh_8"][0]
 assert answered["full"][1] > 0.99
 assert min(written, key=lambda name: written[name][1]) == "local"
@@ -982,10 +987,15 @@ assert min(written, key=lambda name: written[name][1]) == "local"
 # %% [markdown]
 # **Far away, hashing wins.** A window is not right more often than by guessing, at this distance
 # and at any that it does not reach, and no window that reaches 16,384 symbols would be cheaper than
-# the exact model. Eight rounds find more than nine answers of ten with a thirtieth of the exact
-# model's scores; and while its scores double with the length, theirs stay. **Nearby, the window
-# wins**, with the fewest scores of all. So ask of a task what it needs: the last few dozen, or one
-# thing that may stand anywhere.
+# the exact model. Eight rounds find almost nine answers of ten with a thirtieth of the exact model's
+# scores; and while its scores double with the length, theirs stay. **Nearby, the window wins**, with
+# the fewest scores of all. So ask of a task what it needs: the last few dozen, or one thing that may
+# stand anywhere.
+#
+# To have both is not as easy as to put one upon the other. The model with a window layer below four
+# rounds of hashing ended with the window's loss, and its upper layer had learned nothing, not even
+# for exact reading. It is trained like the others, in 1,100 steps; what it would need, we have not
+# found out.
 
 # %% [markdown]
 # ## Writing
