@@ -56,7 +56,7 @@ which_to_adapt = Check(
 
 rank_that_saves_nothing = Guess(
     name="rank_that_saves_nothing",
-    unit="of rank",
+    unit="columns",
     measured=experiment.as_many_as_the_matrices,
     within=1.1,
     praise="A thin change has to be thin.",

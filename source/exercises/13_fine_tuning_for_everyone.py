@@ -866,7 +866,7 @@ check.which_to_adapt(which_to_adapt)
 # </details>
 
 # %% tags=["exercise-only"]
-my_guess = ...  # rank
+my_guess = ...  # the rank: how many columns A has
 
 # %% tags=["solution-only"]
 # In units of 64 the sides are 1 + 3, 1 + 1, 1 + 4, 4 + 1: together 16, r · 16 · 64 numbers. The
