@@ -7,7 +7,7 @@ number on the way) nothing is known, and ``None`` says so.
 """
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from math import prod
 
 import jax
@@ -35,17 +35,23 @@ def traced(answer: Callable, case: dict):
         return None
 
 
-def arrays_made(answer: Callable, case: dict) -> list[tuple[int, ...]] | None:
-    """The shapes of all arrays that a jax answer computes, its results included."""
+def arrays_made(
+    answer: Callable, case: dict, *, views: bool = True
+) -> list[tuple[int, ...]] | None:
+    """The shapes of all arrays that a jax answer computes, its results included.
+
+    Without ``views`` those are left out that have the numbers of another in another order.
+    """
     jaxpr = traced(answer, case)
-    return None if jaxpr is None else list(_shapes(jaxpr))
+    return None if jaxpr is None else list(_shapes(jaxpr, frozenset() if views else VIEWS))
 
 
-def _shapes(jaxpr) -> Iterator[tuple[int, ...]]:
+def _shapes(jaxpr, but: Set[str]) -> Iterator[tuple[int, ...]]:
     for equation in jaxpr.eqns:
         for inner in _inner(equation):
-            yield from _shapes(inner)
-        yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
+            yield from _shapes(inner, but)
+        if equation.primitive.name not in but:
+            yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
 
 
 def operations(jaxpr) -> set[str]:

@@ -437,6 +437,13 @@ forgot = {
 print({name: f"{loss:.2f} bits per byte of Python source" for name, loss in forgot.items()})
 
 # %% [markdown]
+# ## Exercises
+#
+# [Five parts](../exercises/13_fine_tuning_for_everyone.ipynb): an adapter that changes nothing yet,
+# its product without a matrix of the change, an exchange of tasks, the bytes of a step kind by kind,
+# the matrices for a budget, and an experiment to predict. The solutions are
+# [here](../solutions/13_fine_tuning_for_everyone.ipynb).
+#
 # ## Sources
 #
 # - E. Hu et al.: *LoRA: Low-Rank Adaptation of Large Language Models*, 2021,

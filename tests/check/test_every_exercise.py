@@ -13,6 +13,7 @@ from tests.check.test_capstone_memory import EXERCISE as CAPSTONE_MEMORY
 from tests.check.test_capstone_sparsity import EXERCISE as CAPSTONE_SPARSITY
 from tests.check.test_capstone_time import EXERCISE as CAPSTONE_TIME
 from tests.check.test_chunking import EXERCISE as CHUNKING
+from tests.check.test_fine_tuning_for_everyone import EXERCISE as FINE_TUNING_FOR_EVERYONE
 from tests.check.test_from_rnns_to_transformers import EXERCISE as FROM_RNNS_TO_TRANSFORMERS
 from tests.check.test_hashing import EXERCISE as HASHING
 from tests.check.test_lsh_attention import EXERCISE as LSH_ATTENTION
@@ -38,6 +39,7 @@ EXERCISES = (
     SPARSE_FEED_FORWARD,
     SPARSE_QKV,
     TERRAFORMER,
+    FINE_TUNING_FOR_EVERYONE,
     CAPSTONE_MEMORY,
     CAPSTONE_TIME,
     CAPSTONE_SPARSITY,
