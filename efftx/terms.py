@@ -34,9 +34,9 @@ class Formula:
     what: str
     formula: str
     chapter: str
-    sizes: dict[str, float]
+    sizes: dict[str, float | int]
 
-    def value(self, **sizes: float) -> float:
+    def value(self, **sizes: float | int) -> float | int:
         """What is written, for these sizes.
 
         Raises ValueError unless they are those that the formula names.
@@ -80,7 +80,7 @@ def formula_sheet(chapters: str = "../chapters") -> str:
 
 
 def _sheet_lines(chapters: str) -> Iterator[str]:
-    yield "L positions, d = d_model, n parameters, R rounds, chunks of m, N units a block, S modules"
+    yield "L positions, d is d_model, n parameters, R rounds, chunks of m, S modules."
     yield ""
     yield "| | Formula | For example | Chapter |"
     yield "|---|---|---|---|"

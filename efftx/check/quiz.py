@@ -43,57 +43,57 @@ class Question:
 
     text: str
     unit: str
-    answer: Callable[[], float]
+    answer: Callable[[], float | int]
     because: str  # said with the right answer
     hint: str  # said with a wrong one
     chapter: int
     tolerance: float = 0.05  # relative
 
 
-def state_of_bert() -> float:
+def state_of_bert() -> float | int:
     return sum(state_bytes(bert_large(512)).values()) / 1e9
 
 
-def scores_of_a_layer() -> float:
+def scores_of_a_layer() -> float | int:
     """What one layer more keeps of scores, before and after the softmax."""
     one_more = replace(WIDE, n_layers=WIDE.n_layers + 1)
     more, less = (activation_bytes(step)["attention scores"] for step in (one_more, WIDE))
     return (more - less) / 2**30
 
 
-def streams_of_a_million() -> float:
+def streams_of_a_million() -> float | int:
     return activation_bytes(LONG)["streams"] / 2**30
 
 
-def batch_of_bert() -> float:
+def batch_of_bert() -> float | int:
     return max_batch(bert_large(128, bytes_per_parameter=28), 11.2 * 2**30).batch
 
 
-def keys_of_a_query() -> float:
+def keys_of_a_query() -> float | int:
     """From the FLOPs of eight rounds: two products, of two FLOPs for each key and number."""
     one, nine = (forward_flops(replace(LONG, n_hashes=n)) for n in (1, 9))
     per_key = 2 * 2 * LONG.n_layers * LONG.length * LONG.n_heads * LONG.d_head
     return (nine - one) / per_key
 
 
-def price_of_reversal() -> float:
+def price_of_reversal() -> float | int:
     return 100 * (step_flops(replace(WIDE, reversible=True)) / step_flops(WIDE) - 1)
 
 
-def bytes_in_eight_bits() -> float:
+def bytes_in_eight_bits() -> float | int:
     numbers = jnp.zeros(2**16)
     return quantize_blockwise(numbers, block_len=256).nbytes / numbers.size
 
 
-def weights_of_units() -> float:
+def weights_of_units() -> float | int:
     return 2 * 1024 * n_blocks_of(4096, 64)  # a column and a row for each block's unit
 
 
-def share_of_qkv() -> float:
+def share_of_qkv() -> float | int:
     return 100 * n_sparse_qkv(1024, 16) / n_dense_attention(1024)
 
 
-def numbers_of_an_adapter() -> float:
+def numbers_of_an_adapter() -> float | int:
     matrix = jax.ShapeDtypeStruct((4096, 4096), jnp.float32)
     adapter = jax.eval_shape(partial(init_low_rank, rank=8), jax.random.key(0), matrix)
     return adapter.a.size + adapter.b.size
@@ -200,7 +200,7 @@ def question(n: int) -> Question:
     return QUESTIONS[n - 1]
 
 
-def grade(n: int, answer: float) -> tuple[bool, str]:
+def grade(n: int, answer: float | int) -> tuple[bool, str]:
     """Whether this answers question n, and what there is to say.
 
     The answer is computed now; right is what differs by no more than the question's tolerance.
@@ -215,7 +215,7 @@ def grade(n: int, answer: float) -> tuple[bool, str]:
     return False, f"Not yet. {asked.hint} (Chapter {asked.chapter:02})"
 
 
-def in_words(number: float) -> str:
+def in_words(number: float | int) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.4g}"
 
 

@@ -25,13 +25,13 @@ class Milestone:
     name: str
     year: int
     month: int
-    value: float
+    value: float | int
     source: str
     tested: bool = False
     below: bool = False  # where its name stands in the picture
 
     @property
-    def date(self) -> float:
+    def date(self) -> float | int:
         """In years, the middle of the month."""
         return self.year + (self.month - 0.5) / 12
 
@@ -44,7 +44,7 @@ def active(
     name: str,
     year: int,
     month: int,
-    billions: tuple[float, float],
+    billions: tuple[float | int, float | int],
     source: str,
     below: bool = False,
 ) -> Milestone:
@@ -99,7 +99,7 @@ def draw_lengths(milestones: Sequence[Milestone] = LENGTHS, *, promised: int = M
 
 
 @course_style()
-def draw_shares(milestones: Sequence[Milestone] = SHARES, *, ours: float) -> Figure:
+def draw_shares(milestones: Sequence[Milestone] = SHARES, *, ours: float | int) -> Figure:
     """Parameters that a token uses, of all, by date; a line at the course's Terraformer."""
     figure, ax = new_figure(9, 4)
     _scatter(ax, milestones)

@@ -43,8 +43,8 @@ from efftx.results import recorded
 #
 # ## A million tokens
 #
-# BERT reads 512 tokens at once, GPT-2 1,024. The Reformer's paper tried 65,536, and promised a million.
-# **What is the longest context that a model has been offered with since?**
+# BERT reads 512 tokens at once, GPT-2 1,024. The Reformer's paper tried 65,536, the talk promises a
+# million. **What is the longest context that a model has been offered with since?**
 
 # %%
 my_guess = plots.ask("tokens of the longest context offered")
@@ -68,14 +68,15 @@ assert first.name == "Qwen2.5-1M"
 # *Offered* is what those who made a model say of it; that it uses all of it well is another claim.
 # Only models are shown of which we found the number in their own words; many others are missing.
 #
-# **It came true, and mostly by other means.** Models with open weights have read a million tokens since
-# 2025. What such models are built from stands in [chapter 09](09_reformer.ipynb): exact attention in
-# blocks, several heads on one cache, more machines, a *learned* choice of keys. DeepSeek-V4 says it needs 27 % of the FLOPs for a token and 10 % of the cache of DeepSeek-V3.2, at a
-# million tokens, by compressing keys and choosing among them
+# **It came true, and mostly by other means.** Since January 2025 at the latest, models with open
+# weights read a million tokens. What such models are built from stands in
+# [chapter 09](09_reformer.ipynb): exact attention in blocks, several heads on one cache, more machines,
+# a *learned* choice of keys. DeepSeek-V4-Pro needs 27 % of the FLOPs for a token and 10 % of the cache
+# of DeepSeek-V3.2, at a million tokens, says its report; its attention is compressed and sparse
 # ([arXiv 2606.19348](https://arxiv.org/abs/2606.19348)). The *single device* is the rarer part: *OOMB*
-# reports a training step of Qwen2.5-7B over 4 million tokens on one H200, with activations computed
-# anew and the cache moved to the CPU's memory
-# ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)): means of chapters 03 to 05.
+# reports training Qwen2.5-7B with a context of 4 million tokens on one H200, with activations computed
+# anew and the cache moved to the CPU's memory and back
+# ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)): means like those of chapters 03 to 05.
 #
 # **What did we measure?** A training step of the Reformer of chapter 09 on a million tokens, and a model
 # that was asked for something a million symbols back:
@@ -199,9 +200,9 @@ for name, variant in recorded("sparse_quality")["variants"].items():
     assert more["mean"] < 0.1
 
 # %% [markdown]
-# Sparse feed-forward layers alone cost less than a tenth of a bit, more with larger blocks; the models
-# with convolutions are ahead, for reasons that have little to do with sparsity (chapter 12). What it is at the paper's size
-# we have not measured.
+# Sparse feed-forward layers alone cost less than a tenth of a bit, more with larger blocks. The models
+# with sparse QKV are ahead, probably by its convolutions (a guess, see chapter 12). What it is at the
+# paper's size we have not measured.
 #
 # ## CPUs
 #
@@ -220,7 +221,7 @@ assert fewer > 15
 # %% [markdown]
 # (Bytes fall less than weights, since parts of the sparse model are kept in more bits.) The dense
 # opponent is ours, in eight bits and in JAX, and reads its weights slower than the memory could; a
-# better one narrows the gap.
+# faster one would narrow the gap.
 #
 # **It came true, through bits first and sparsity second.** *T-MAC* looks products of weights of a few
 # bits up in tables ([arXiv 2407.00088](https://arxiv.org/abs/2407.00088)). And
@@ -265,7 +266,7 @@ assert mib["int8"] < mib["full, all kept"] / 8
 #
 # The ideas lasted better than the mechanisms. *Look at few keys*, *read few weights*, *compute anew
 # what you need not keep*: all three are in daily use. The hash, the controller and the two streams are
-# one way each to do it, and the one that one machine can prove.
+# one way each to do it, and one in which you could see every step.
 #
 # ## Where to go next
 #
