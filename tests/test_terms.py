@@ -72,6 +72,13 @@ def test_no_word_and_no_formula_stands_twice():
     assert len(BY_NAME) == len(terms.formulas())
 
 
+@pytest.mark.parametrize("term", terms.TERMS, ids=lambda term: term.word)
+def test_a_word_stands_in_the_chapter_that_explains_it(term):
+    text = load().source("chapters", term.chapter).read_text(encoding="utf-8").lower()
+    names = re.sub(r" \(.*\)", "", term.word.lower()).split(", ")
+    assert all(name in re.sub(r"\n# ", " ", text) for name in names)
+
+
 def test_links_lead_to_chapters():
     """Those on the list, whether they are built yet or not."""
     course = load()

@@ -4,7 +4,7 @@ No answer is written down anywhere. Each is what ledger, FLOP count or the count
 return for the sizes in the question, and an answer is right that is near enough.
 
     quiz.ask(1)            # the question, with a box for a number
-    quiz.grade(1, 5.4)     # the same without a box: (right or not, what is said)
+    quiz.grade(1, 12.5)    # the same without a box: (right or not, what is said)
 """
 
 from collections.abc import Callable

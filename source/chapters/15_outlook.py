@@ -113,7 +113,7 @@ text = recorded("text_quality")["variants"]
 bits = {name: row["bits_per_byte"]["mean"] for name, row in text.items()}
 for name in ("shared_qk", "lsh_8", "lsh_4", "lsh_1", "local"):
     print(f"{name:10}{bits[name]:6.2f} bits per byte of text")
-assert far["lsh_8"] > 0.85 > 0.05 > far["window"]
+assert far["lsh_8"] > 0.8 > 0.05 > far["window"]
 assert share < 0.04
 assert bits["shared_qk"] < bits["lsh_8"] < bits["lsh_4"] < bits["lsh_1"]
 assert bits["local"] < bits["lsh_8"]
@@ -161,8 +161,9 @@ assert depths["24"] < 1.05 * depths["2"]
 #
 # ## Sparsity
 #
-# **Of all its parameters, how many does a model use for one token?** The dashed line is ours: the
-# Terraformer of 10 billion parameters of chapter 12, all three parts sparse, counted.
+# **Of all its parameters, how many does a model use for one token?** That is its *active share*. The
+# dashed line is ours: the Terraformer of 10 billion parameters of chapter 12, all three parts sparse,
+# counted.
 
 # %%
 whole = {row["who"]: row for row in recorded("decoding")["whole"]["rows"]}
