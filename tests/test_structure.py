@@ -29,6 +29,7 @@ MAY_KNOW = {
     "validation": {"dtypes"},
     "shards": {"dtypes", "validation"},
     "results": {"validation"},
+    "terms": {"validation"},
     **{technique: {"dtypes", "precision", "validation", "shards"} for technique in TECHNIQUES},
     "models": {"dtypes", "validation", "shards", *TECHNIQUES},
     "training": {"compiling", "dtypes", "validation", "shards", *TECHNIQUES, "models"},

@@ -2,7 +2,7 @@
 
 A notebook is executed again only when one of its code cells changed; text and the set-up cell are
 exchanged in place. Exercises are never executed. Results that chapters read are copied into the
-package first.
+package first; the glossary and the sheet of formulas are written.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import nbformat
 from nbclient.exceptions import CellExecutionError
 
-from tools import build, execute, mistakes, results
+from tools import build, execute, mistakes, results, sheets
 from tools.course import Chapter, Course, load, update_readme
 
 
@@ -77,6 +77,7 @@ def main() -> None:
     chosen = options.parse_args()
     results.update()
     mistakes.update()
+    sheets.update()
     try:
         update_all(load(), run=not chosen.no_run, force=chosen.all, only=chosen.only)
     except CellExecutionError as error:

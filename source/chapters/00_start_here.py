@@ -724,7 +724,7 @@ print(f"with checkpoints each layer keeps {kept_now:.1f} activations")
 # <tr>
 #   <td>What comes next</td>
 #   <td>all lengths, fast decoding on CPUs, fine-tuning for everyone (slide)</td>
-#   <td><a href="13_outlook.ipynb">13</a></td>
+#   <td><a href="13_fine_tuning_for_everyone.ipynb">13</a>, <a href="15_outlook.ipynb">15</a></td>
 # </tr>
 # </table>
 
