@@ -86,9 +86,10 @@ from efftx.attention import lsh_attention
 
 key, params = jax.random.key(1), init(jax.random.key(0))
 qk, v = jax.random.normal(jax.random.key(2), (2, 3, LENGTH, HEADS, WIDTH // HEADS))  # 3 examples
-of_heads = jax.jit(partial(models.lsh_attention_of_heads, **HOW))(qk, v, key=key)
+compiled = partial(jax.jit, compiler_options=QUICK)
+of_heads = compiled(partial(models.lsh_attention_of_heads, **HOW))(qk, v, key=key)
 keys = jax.random.split(key, 3 * HEADS).reshape(3, HEADS)  # each head has hashes of its own
-of_one = jax.jit(partial(lsh_attention, **HOW))
+of_one = compiled(partial(lsh_attention, **HOW))
 for example, head in ((0, 0), (1, 3), (2, 1)):
     one = of_one(qk[example, :, head], v[example, :, head], key=keys[example, head])
     assert jnp.allclose(of_heads[example, :, head], one, atol=1e-5)
@@ -97,14 +98,19 @@ for example, head in ((0, 0), (1, 3), (2, 1)):
 # And with the package's own attention layer, into which we put *your* parameters:
 
 # %%
-from efftx.models import Dense, Hashed, Sizes, attention_layer
+from efftx.models import Attention, Dense, Hashed
 
 x = jax.random.normal(jax.random.key(3), (LENGTH, WIDTH))
-sizes = Sizes(d_model=WIDTH, n_heads=HEADS, d_head=WIDTH // HEADS)
-drawn = attention_layer(Hashed(**HOW))(key, sizes)
-yours = Dense(jnp.stack([params["qk"], params["v"]], axis=1), params["out"])
-theirs, _ = type(drawn)(yours, drawn.kind)(x, key)
-ours = jax.jit(hashed_attention)(params, x[None], key)[0]
+
+
+@compiled
+def package_layer(params, x, key):
+    yours = Dense(jnp.stack([params["qk"], params["v"]], axis=1), params["out"])
+    return Attention(yours, Hashed(**HOW))(x, key)[0]
+
+
+theirs = package_layer(params, x, key)
+ours = compiled(hashed_attention)(params, x[None], key)[0]
 assert jnp.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
@@ -135,10 +141,10 @@ def readout(params, x):
     return x @ params["readout"]
 
 
-def loss_in_chunks(params, windows, key):
+def loss_in_chunks(params, windows, key, attention=hashed_attention):
     """Mean nats of each next byte; nowhere are the wide layer or the logits there as a whole."""
     x = params["tokens"][windows[:, :-1]]
-    x = x + hashed_attention(params, x, key)
+    x = x + attention(params, x, key)
 
     def of_example(x, targets):
         x = x + memory.map_chunks(feed_forward, params, x, chunk_len=16)
@@ -147,10 +153,10 @@ def loss_in_chunks(params, windows, key):
     return jax.vmap(of_example)(x, windows[:, 1:]).mean()
 
 
-def loss_at_once(params, windows, key):
+def loss_at_once(params, windows, key, attention=hashed_attention):
     """The same as anybody would write it."""
     x = params["tokens"][windows[:, :-1]]
-    x = x + hashed_attention(params, x, key)
+    x = x + attention(params, x, key)
     logits = jax.nn.log_softmax(readout(params, x + feed_forward(params, x)))
     return -jnp.take_along_axis(logits, windows[:, 1:, None], axis=-1).mean()
 
@@ -158,7 +164,7 @@ def loss_at_once(params, windows, key):
 TEXT = np.frombuffer(b"she sells sea shells by the sea shore. " * 4, np.uint8)
 windows = jnp.int32([TEXT[start : start + LENGTH + 1] for start in (0, 9)])
 chunked, whole = (
-    jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)(params, windows, key)
+    compiled(jax.value_and_grad(partial(loss, attention=exact_attention)))(params, windows, key)
     for loss in (loss_in_chunks, loss_at_once)
 )
 assert jnp.allclose(chunked[0], whole[0], atol=1e-5)
@@ -173,7 +179,7 @@ for ours, theirs in zip(*map(jax.tree.leaves, (chunked[1], whole[1])), strict=Tr
 optimiser = memory.adam_8bit(1e-2)
 
 
-@partial(jax.jit, compiler_options=QUICK)
+@compiled
 def step(params, state, key):
     value, gradient = jax.value_and_grad(loss_in_chunks)(params, windows, key)
     updates, state = optimiser.update(gradient, state)
@@ -233,9 +239,7 @@ def deep_loss(stack, params, x):
 stream = jax.random.normal(jax.random.key(9), (2, 256, WIDTH))
 stacks = {"stored": memory.reversible_stack_reference, "rebuilt": memory.reversible_stack}
 gradients = [
-    jax.jit(jax.grad(partial(deep_loss, stack), (0, 1)), compiler_options=QUICK)(
-        deep_params(4), stream
-    )
+    compiled(jax.grad(partial(deep_loss, stack), (0, 1)))(deep_params(4), stream)
     for stack in stacks.values()
 ]
 for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
@@ -514,6 +518,9 @@ print(json.dumps({
     "devices": jax.device_count(),
     "ring": gap(ring, exact(full_attention)),
     "hashed": gap(partial(across, **hashed), partial(lsh_attention, **hashed)),
+    "other rotations": gap(
+        partial(across, **hashed), partial(lsh_attention, **{**hashed, "key": jax.random.key(2)})
+    ),
     "a turn of the ring": sent(ring),
     "a turn of the all-to-all": sent(partial(across, key=jax.random.key(1))),
 }))
@@ -538,6 +545,8 @@ print(f"{found['devices']} devices; outputs and gradients differ from those of o
 print(f"{found['ring']:.0e} in the ring, {found['hashed']:.0e} hashed")
 assert found["devices"] == N_DEVICES
 assert max(found["ring"], found["hashed"]) < 1e-5
+print(f"and by {found['other rotations']:.1f} where the one device draws other rotations")
+assert found["other rotations"] > 0.1  # so that the comparison could have failed
 
 # %% [markdown]
 # It is the same function, but for the order in which numbers are added. And what is sent? The
