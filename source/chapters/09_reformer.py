@@ -964,9 +964,9 @@ plots.show(
     ),
     "Two pictures, scores for each position on a logarithmic axis. Left, recall: a window has few "
     "scores and is never right, rounds of hashing rise with their number, exact attention is always "
-    "right with the most scores by far. Right, text: a window has the fewest bits per byte and the "
-    "fewest scores; each round of hashing more needs fewer bits, and exact attention with shared QK "
-    "lies beside 8 rounds.",
+    "right with the most scores by far. Right, text: a window needs no more bits per byte than exact "
+    "attention with shared QK, and the fewest scores; hashing needs fewer bits with each doubling of "
+    "the rounds, and with 8 comes near both.",
 )
 seconds = recall["seconds_to_read"]["by_kind"]
 for name, (scores, share) in answered.items():
@@ -982,15 +982,16 @@ assert answered["lsh_8"][1] > 0.85
 assert answered["window_then_lsh_4"][1] < 0.05
 assert answered["full"][0] > 30 * answered["lsh_8"][0]
 assert answered["full"][1] > 0.99
-assert min(written, key=lambda name: written[name][1]) == "local"
+assert abs(written["local"][1] - written["shared_qk"][1]) < 0.02
+assert written["local"][1] < min(written[name][1] for name in SHORT)
 
 # %% [markdown]
 # **Far away, hashing wins.** A window is not right more often than by guessing, at this distance
 # and at any that it does not reach, and no window that reaches 16,384 symbols would be cheaper than
 # the exact model. Eight rounds find almost nine answers of ten with a thirtieth of the exact model's
-# scores; and while its scores double with the length, theirs stay. **Nearby, the window wins**, with
-# the fewest scores of all. So ask of a task what it needs: the last few dozen, or one thing that may
-# stand anywhere.
+# scores; and while its scores double with the length, theirs stay. **Nearby, the window wins**: it
+# is as good as the exact model, as far as three seeds can tell, with the fewest scores. So ask of a
+# task what it needs: the last few dozen, or one thing that may stand anywhere.
 #
 # To have both is not as easy as to put one upon the other. The model with a window layer below four
 # rounds of hashing ended with the window's loss, and its upper layer had learned nothing, not even
