@@ -222,10 +222,12 @@ def draw_work(panels: dict[str, tuple[str, dict[str, tuple]]]) -> Figure:
     """
     figure, axes = new_figure(9, 3.9, ncols=len(panels), squeeze=False)
     for ax, (task, (unit, models)) in zip(axes[0], panels.items(), strict=True):
-        for (name, (scores, gain)), marker in zip(models.items(), itertools.cycle(MARKERS)):
-            (dot,) = ax.plot(scores, gain, marker, markersize=7)
-            place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
-            ax.annotate(name, (scores, gain), color=dot.get_color(), fontsize=8, **place)
-        ax.set(title=task, xlabel="scores for each position", ylabel=unit, xscale="log")
-        ax.margins(0.2)
+        for (name, point), marker in zip(models.items(), itertools.cycle(MARKERS)):
+            (dot,) = ax.plot(*point, marker, markersize=7)
+            place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(name, point, color=dot.get_color(), fontsize=8, **place)
+        scores = [n for n, _ in models.values()]
+        powers_of_two(ax, [4**n for n in range(16) if min(scores) / 2 < 4**n < 2 * max(scores)])
+        ax.set_xlim(right=max(scores) ** 1.3 / min(scores) ** 0.3)  # room for the names
+        ax.set(title=task, xlabel="scores for each position", ylabel=unit)
     return figure
