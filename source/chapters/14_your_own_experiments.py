@@ -186,6 +186,7 @@ def step(params, state, key):
     return optax.apply_updates(params, updates), state, value
 
 
+jax.clear_caches()
 trained, state, values = params, optimiser.init(params), []
 for number in range(10):
     trained, state, value = step(trained, state, jax.random.key(number))
@@ -254,6 +255,7 @@ for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
 # %%
 from efftx.compiling import planned_bytes
 
+jax.clear_caches()  # programs take memory, too
 taken = {
     (name, n): planned_bytes(
         jax.grad(partial(deep_loss, stack)), deep_params(n), stream, options=QUICK
@@ -281,6 +283,7 @@ from pathlib import Path
 from efftx.models import pretrained
 from efftx.training import TextRun, train_on_text
 
+jax.clear_caches()
 folder = tempfile.TemporaryDirectory()
 text = Path(folder.name, "text.txt")
 text.write_bytes(pretrained.example_text().tobytes())
@@ -335,11 +338,13 @@ def cut_at(number, losses):
     return on_step
 
 
+jax.clear_caches()
 before, after = {}, {}
 how = {"checkpoint": Path(folder.name, "run.npz"), "save_every": 20, "progress": False}
 try:
     train_on_text([text], RUN, on_step=cut_at(45, before), **how)
 except PowerCut:
+    jax.clear_caches()  # as if it were another process
     resumed = train_on_text([text], RUN, on_step=cut_at(None, after), **how)
 assert (min(before), max(before)) == (0, 44)
 assert (min(after), max(after)) == (40, 59)  # from the last save on
@@ -365,7 +370,7 @@ print(as_text(prompt) + as_text(written))
 assert loaded.vocab == 256
 
 # %% [markdown]
-# (After sixty steps it knows which letters are frequent, and little more.) In a terminal the same
+# (After sixty steps it knows which byte is the most frequent, the blank, and little more.) In a terminal the same
 # is
 #
 #     python -m efftx train text.txt --length 64 --model transformer --layers 1 --width 32 …
