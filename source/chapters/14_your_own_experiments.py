@@ -176,6 +176,8 @@ for ours, theirs in zip(*map(jax.tree.leaves, (chunked[1], whole[1])), strict=Tr
 # means in eight bits. A training step is what it always is in JAX:
 
 # %%
+from efftx.training.records import free_memory
+
 optimiser = memory.adam_8bit(1e-2)
 
 
@@ -186,7 +188,7 @@ def step(params, state, key):
     return optax.apply_updates(params, updates), state, value
 
 
-jax.clear_caches()
+free_memory()
 trained, state, values = params, optimiser.init(params), []
 for number in range(10):
     trained, state, value = step(trained, state, jax.random.key(number))
@@ -255,7 +257,7 @@ for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
 # %%
 from efftx.compiling import planned_bytes
 
-jax.clear_caches()  # programs take memory, too
+free_memory()  # programs take memory, too
 taken = {
     (name, n): planned_bytes(
         jax.grad(partial(deep_loss, stack)), deep_params(n), stream, options=QUICK
@@ -283,7 +285,7 @@ from pathlib import Path
 from efftx.models import pretrained
 from efftx.training import TextRun, train_on_text
 
-jax.clear_caches()
+free_memory()
 folder = tempfile.TemporaryDirectory()
 text = Path(folder.name, "text.txt")
 text.write_bytes(pretrained.example_text().tobytes())
@@ -338,13 +340,13 @@ def cut_at(number, losses):
     return on_step
 
 
-jax.clear_caches()
+free_memory()
 before, after = {}, {}
 how = {"checkpoint": Path(folder.name, "run.npz"), "save_every": 20, "progress": False}
 try:
     train_on_text([text], RUN, on_step=cut_at(45, before), **how)
 except PowerCut:
-    jax.clear_caches()  # as if it were another process
+    free_memory()  # as if it were another process
     resumed = train_on_text([text], RUN, on_step=cut_at(None, after), **how)
 assert (min(before), max(before)) == (0, 44)
 assert (min(after), max(after)) == (40, 59)  # from the last save on
