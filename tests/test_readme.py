@@ -115,7 +115,7 @@ def test_what_was_measured_is_what_the_results_say():
         f"{right['1']} times with 1 round",
         f"right in {far['lsh_8']:.0%} with 8 rounds".replace("%", " %"),
         f"in {far['window']:.0%} with a window".replace("%", " %"),
-        f"a {scores['full'] / scores['lsh_8']:.0f}rd of the scores",
+        f"a {scores['full'] / scores['lsh_8']:.0f}nd of the scores",
         f"{compiled['NVIDIA T4']:.1f} GiB at its peak on an NVIDIA T4",
         f"{compiled['TPU v5e']:.1f} GiB on a TPU v5e",
         f"{million['seconds'] / 60:.1f} minutes, {million['peak_rss_gib']:.1f} GiB in all",

@@ -24,6 +24,7 @@ SMOKE = (
     "tests/sparsity/test_counts.py",
     "tests/models/test_positions.py",
     "tests/training/test_batches.py",
+    "tests/command/test_help.py",
     "tests/plots/test_figures.py",
     "tests/check/test_core.py",
     "tests/notebooks/test_guards.py",

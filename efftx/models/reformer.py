@@ -85,7 +85,7 @@ def with_rounds(model: Tree, n_hashes: int | None, *, chunk_len: int = 64) -> Tr
     >>> with_rounds(model, 8).blocks.attention.layer.kind.n_hashes
     8
     >>> with_rounds(model, None).blocks.attention.layer.kind
-    Shared(causal=True, rotary=False)
+    Shared(causal=True, rotary=False, longest=10000.0)
     """
     if n_hashes is not None:
         check_positive(n_hashes=n_hashes, chunk_len=chunk_len)

@@ -1,7 +1,7 @@
 """One's own text: files and folders into tokens, in a part to train with and one held out."""
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Tokens:
         ids = self.tokenizer.encode(text.decode(errors="replace")).ids
         return np.array(ids, np.int32)
 
-    def decoded(self, tokens: Sequence) -> str:
+    def decoded(self, tokens: Iterable) -> str:
         """Tokens to read."""
         ids = [int(token) for token in tokens]
         return as_text(ids) if self.file is None else self.tokenizer.decode(ids)

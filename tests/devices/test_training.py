@@ -61,7 +61,8 @@ def test_two_processes_go_on_from_what_eight_devices_saved_until_one_dies(one, f
     address = f"localhost:{free_port()}"
     first = start(file_of_eight, 8, address, 0)
     second = start(file_of_eight, 8, address, 1, DIES_AT)
-    assert second.wait() != 0
+    second.communicate()
+    assert second.returncode != 0
     _, said = first.communicate()
     assert first.returncode != 0
     assert "process 0 lost another of the 2 processes" in said

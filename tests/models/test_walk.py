@@ -46,8 +46,9 @@ def modules_on_the_way(kernel: str, make, monkeypatch, *, chunk_len=None) -> lis
 
     def watched(*arrays, **how):
         frames = [Path(frame.filename) for frame in traceback.extract_stack()]
-        ours = [path.relative_to(HOME) for path in frames if path.is_relative_to(HOME)]
-        walks.append([str(stay) for stay, _ in groupby(ours)])
+        ours = [str(path.relative_to(HOME)) for path in frames if path.is_relative_to(HOME)]
+        ours = [module for module in ours if module != "precision.py"]  # wraps what stands below it
+        walks.append([stay for stay, _ in groupby(ours)])
         return technique(*arrays, **how)
 
     monkeypatch.setattr(home, name, watched)
