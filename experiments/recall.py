@@ -311,6 +311,13 @@ def timed(read: Callable) -> float:
 # Reporting ------------------------------------------------------------------------------------
 
 
+def seconds_so_far() -> dict:
+    """What `--seconds` has measured of this configuration; runs that follow do not lose it."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    same = results.get("config") == CONFIG and "seconds_to_read" in results
+    return {"seconds_to_read": results["seconds_to_read"]} if same else {}
+
+
 def record(runs: list[dict]) -> dict:
     return {
         **head(NAME, runs),
@@ -324,6 +331,7 @@ def record(runs: list[dict]) -> dict:
             if any(run["attention"] == name for run in runs)
         },
         "runs": runs,
+        **seconds_so_far(),
     }
 
 

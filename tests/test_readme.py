@@ -113,6 +113,7 @@ def test_what_was_measured_is_what_the_results_say():
     for said in (
         f"right {right['16']} times of {asked} with 16 rounds",
         f"{right['1']} times with 1 round",
+        f"({needle['16']['seconds']:.0f} and {needle['1']['seconds']:.0f} seconds a text",
         f"right in {far['lsh_8']:.0%} with 8 rounds".replace("%", " %"),
         f"in {far['window']:.0%} with a window".replace("%", " %"),
         f"a {scores['full'] / scores['lsh_8']:.0f}nd of the scores",

@@ -20,6 +20,7 @@ from efftx.attention.chunks import (
     alone_if_none,
     attend_group,
     backward_group,
+    for_each_group,
     for_each_query,
     merge,
     own_gradient,
@@ -129,11 +130,7 @@ def _map_groups(spread: Spread, attend, slots: tuple):
         own, *others = jax.tree.map(cut, slots)
         return attend(*with_neighbours(own), *others)
 
-    def attend_several(groups):
-        return jax.tree.map(lambda *x: jnp.stack(x), *map(attend_group, groups))
-
-    results = lax.map(attend_several, jnp.arange(n_groups).reshape(-1, at_once))
-    return jax.tree.map(lambda x: x.reshape(n_groups, *x.shape[2:]), results)
+    return for_each_group(attend_group, n_groups, at_once)
 
 
 def _add_back(spread: Spread, way: Route, sums: tuple, results: tuple) -> tuple:

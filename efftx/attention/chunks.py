@@ -10,6 +10,7 @@ counts in the first round that reaches it and is left out of later ones. That is
 correction by log N_ij: N copies of weight 1/N are one copy of weight 1.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -52,6 +53,12 @@ def _map_groups(rule: Rule, layout: Layout, n_round, attend, qk: Array, v: Array
         move = partial(_rows, position)
         own = Tokens(move(qk), move(v), position, code, move(layout.code_at))
         return attend(*with_neighbours(own), *map(move, for_queries))
+
+    return for_each_group(attend_group, n_groups, at_once)
+
+
+def for_each_group(attend_group: Callable, n_groups: int, at_once: int):
+    """attend_group(number) of each group, so many of them in one turn of a loop; (groups, …)."""
 
     def attend_several(groups):
         return jax.tree.map(lambda *x: jnp.stack(x), *map(attend_group, groups))

@@ -14,8 +14,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, R
 from efftx.plots.colours import BUCKET_COLOURS, INK, QUIET
 from efftx.plots.figures import PAGE_WIDTH, course_style, new_figure
 
-BLUE, ORANGE, YELLOW, GREEN, *_ = BUCKET_COLOURS
-FILLS = {"layer": BLUE, "new": ORANGE, "memory": YELLOW, "choice": GREEN}
+BLUE, ORANGE, GREEN = (BUCKET_COLOURS[n] for n in (0, 1, 3))
+FILLS = {"layer": BLUE, "new": ORANGE, "choice": GREEN}
 MARGIN = 0.5
 
 
@@ -26,7 +26,7 @@ class Box:
     x: float | int
     y: float | int
     text: str
-    kind: str = "layer"  # or "new", "memory", "choice"; "data"; "sign" in a circle; "way", a corner
+    kind: str = "layer"  # or "new", "choice"; "data"; "sign" in a circle; "way", a corner
     width: float = 1.7
     height: float = 0.8
 

@@ -596,9 +596,10 @@ assert depths["24"] < 1.15 * depths["6"]
 
 # %% [markdown]
 # "Single GPU or TPU", says the promise. We have neither. But their compilers run without the device,
-# and say what they would set aside on it: `benchmarks/accelerators.py` gave them this step, and that
-# of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens, for two devices with 16 GB.
-# These programs were compiled, **not run**; how long a step takes there we do not know.
+# and say what a program would take there at its peak: `benchmarks/accelerators.py` gave them this
+# step, and that of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens, for two
+# devices with 16 GB. These programs were compiled, **not run**; how long a step takes there we do
+# not know.
 
 # %%
 from efftx.plots.accelerators import draw_compiled, lines_of_compiled
