@@ -33,6 +33,9 @@ elif not importlib.util.find_spec("efftx"):
 
 import jax
 
+from efftx.notebook import keep_small
+
 # Proofs need every digit: GPUs and TPUs would round the factors of a product to a few.
 jax.config.update("jax_default_matmul_precision", "highest")
 print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
+keep_small()  # a free Binder has 1 GB: before it is full, what was compiled is forgotten

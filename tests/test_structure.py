@@ -25,6 +25,7 @@ MAY_KNOW = {
     "": set(),  # efftx/__init__.py: `import efftx` is free
     "compiling": set(),
     "dtypes": set(),
+    "notebook": set(),
     "precision": set(),
     "validation": {"dtypes"},
     "shards": {"dtypes", "validation"},

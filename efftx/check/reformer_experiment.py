@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from efftx import attention
-from efftx.compiling import for_one_run, temporary_bytes
+from efftx.compiling import temporary_bytes
 
 LENGTHS = (64, 128, 256, 512)
 D_HEAD, N_HASHES, CHUNK_LEN = 32, 8, 32
@@ -27,7 +27,7 @@ def working_bytes(kind: str, length: int) -> int:
         return jnp.sum(KINDS[kind](qk, v) ** 2)
 
     x = jax.ShapeDtypeStruct((length, D_HEAD), jnp.float32)
-    return temporary_bytes(jax.grad(loss, argnums=(0, 1)), x, x, options=for_one_run())
+    return temporary_bytes(jax.grad(loss, argnums=(0, 1)), x, x)
 
 
 def shortest_that_pays() -> int:

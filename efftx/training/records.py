@@ -1,11 +1,9 @@
 """What has to stand beside a measured number for it to mean something later; a process's memory."""
 
-import ctypes
 import os
 import platform
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,13 +55,6 @@ def peak_rss_gib() -> float:
 
     bytes_each = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**30
-
-
-def free_memory() -> None:
-    """Forget all programs that jax has compiled, and give their memory back to the system."""
-    jax.clear_caches()
-    with suppress(OSError, AttributeError):  # only the C library of most Linux systems has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def mean_with_interval(values: Iterable[float | int], digits: int) -> dict:

@@ -289,9 +289,6 @@ my_guess.show(
 # 32,768.
 
 # %%
-from efftx.training.records import free_memory
-
-free_memory()  # of what was compiled so far: a free Binder has 1 GB
 asked = 2**12
 guesses = read(hashed, book)
 long_memory = share_right(guesses[-asked:], book[-asked - 1 :])

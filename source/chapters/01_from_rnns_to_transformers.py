@@ -507,9 +507,7 @@ my_guess = plots.ask("bits a byte after 400 steps")
 from efftx.plots.attention_is_sparse import draw_losses
 from efftx.training.batches import random_windows
 from efftx.training.corpora import python_documentation
-from efftx.training.records import free_memory
 
-free_memory()  # of what was compiled so far
 library = python_documentation().train
 nothing = jax.tree.map(jnp.zeros_like, weights)
 moments, losses = (nothing, nothing), []
@@ -574,7 +572,6 @@ print(bytes(written.astype(np.uint8)).decode("ascii", "replace"))
 # %%
 from efftx.models import Across, Extra, Source
 
-free_memory()
 across = attention_layer(Across())(jax.random.key(6), SIZES)
 weights = across.projection.w_in, across.projection.w_out
 x, other, padding = jax.random.normal(jax.random.key(7), (3, 5, SIZES.d_model))
@@ -594,7 +591,6 @@ assert jnp.allclose(ours, across(x, extra=Extra(source=Source(padded, is_word)))
 # %%
 from efftx.training.number_words import number_words
 
-free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 task = number_words(n_train=120, n_held_out=500)
 words = task.vocabulary
@@ -663,7 +659,6 @@ assert losses[-1] < 0.05
 from efftx.training.translation import bleu, translate
 
 questions, references = zip(*task.held_out, strict=True)
-free_memory()
 
 answers = translate(model, words, questions, max_len=16)
 score = bleu(answers, references, words)

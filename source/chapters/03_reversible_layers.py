@@ -297,11 +297,6 @@ assert relative_error(ours, theirs) < 1e-5
 
 
 # %%
-from efftx.training.records import free_memory
-
-free_memory()
-
-
 @jax.custom_vjp
 def stack(blocks, x1, x2):
     def block(streams, block):
@@ -379,10 +374,9 @@ assert relative_error(ours, theirs) < 1e-6
 my_guess = plots.ask("MiB of 32 reversible blocks")
 
 # %%
-from efftx.compiling import for_one_run, planned_bytes
+from efftx.compiling import planned_bytes
 from efftx.models import Blocked, plain_residual
 
-free_memory()
 
 LENGTH = 4096
 ACTIVATION = LENGTH * 256 * 4
@@ -414,7 +408,7 @@ def temporary_bytes(residual, n_layers):
 
     x = jax.ShapeDtypeStruct((LENGTH, 256), jnp.float32)
     step = jax.value_and_grad(loss, argnums=(0, 1))
-    return planned_bytes(step, deep_blocks(n_layers), x, options=for_one_run())
+    return planned_bytes(step, deep_blocks(n_layers), x)
 
 
 WAYS = {
@@ -454,7 +448,6 @@ assert n_bytes["reversible"][-1] < n_bytes["checkpoint"][-1] < n_bytes["plain"][
 # %%
 import time
 
-free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 time_sizes = Sizes(n_layers=4, d_model=128, d_ff=512, n_heads=4, d_head=32)
 time_x = jax.random.normal(jax.random.key(2), (512, 128))
@@ -578,7 +571,6 @@ assert jax.grad(first_entries)(jnp.float32(1)) == 6
 # branches are in bfloat16, and the two streams stay in float32?**
 
 # %%
-free_memory()
 N_UNDONE = np.array([1, 2, 4, 8, 16, 32])
 DTYPES = {
     "bfloat16": (jnp.bfloat16, jnp.bfloat16),
@@ -704,7 +696,6 @@ from efftx.training.number_words import number_words
 from efftx.training.optimisers import adamw
 from efftx.training.translation import as_arrays, random_pairs, translation_loss
 
-free_memory()
 N_STEPS = 200
 task = number_words(n_train=results["config"]["n_train"], n_held_out=100)
 sources, targets = as_arrays(task.vocabulary, task.train)

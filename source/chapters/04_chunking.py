@@ -280,8 +280,6 @@ def losses(w, x, targets):
     return jax.nn.logsumexp(scores, axis=1) - chosen
 
 
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
-
 key = jax.random.key(2)
 w = jax.random.normal(key, (16, 1000))
 targets = jax.random.randint(key, (45,), 0, 1000)
@@ -330,7 +328,6 @@ assert by_chunks < at_once / 10
 from efftx.models import pretrained
 from efftx.training.losses import bits_per_byte
 
-jax.clear_caches()
 
 model = pretrained.small_text_model("plain")
 window = pretrained.example_text()[:1025]
@@ -416,7 +413,6 @@ my_guess = plots.ask("MiB with chunks of 64")
 # %%
 import time
 
-jax.clear_caches()
 
 L, D_MODEL, D_FF = 4096, 128, 1024
 CHUNK_LENS = (16, 64, 256, 1024)

@@ -371,7 +371,6 @@ from efftx.models import Sizes, transformer
 from efftx.training.batches import random_windows
 from efftx.training.corpora import python_documentation
 from efftx.training.loop import initial_state, train_step
-from efftx.training.records import free_memory
 
 even = partial(quantize_blockwise, block_len=256)
 adam_even = adam_that_keeps(even, dequantize, even, dequantize)
@@ -392,7 +391,6 @@ def train(scale_by, n_steps, name):
     return state, np.asarray(state.losses)
 
 
-free_memory()  # what was compiled so far would stay in memory
 N_TRAIN = 150
 state, losses_float32 = train(adam, N_TRAIN, "float32")
 _, losses_even = train(adam_even, N_TRAIN, "even codes")
@@ -488,7 +486,6 @@ assert jnp.allclose(last_steps(adam_roots), last_steps(memory.scale_by_adam_8bit
 my_guess = plots.ask("bits a byte at the end, roots in 8 bits")
 
 # %%
-free_memory()
 state_8bit, losses_8bit = train(memory.scale_by_adam_8bit(), N_TRAIN, "roots in 8 bits")
 my_guess.show(
     pictures.draw_losses(
@@ -546,7 +543,6 @@ assert max(results["largest_difference"].values()) < 0.02
 # JAX knows several memories of one device, and every array says where it lives.
 
 # %% tags=["nbval-check-output"]
-free_memory()
 w = jnp.ones((4, 4))
 on_host = memory.to_host(w)  # jax.device_put(w, jax.memory.Space.Host)
 print(w.sharding.memory_kind, "->", on_host.sharding.memory_kind)
@@ -775,7 +771,6 @@ assert tokens_to_hide(100e12, 25e9, 4, moves=10, passes=4) == 20_000
 # %%
 import time
 
-free_memory()
 square = jnp.ones((1024, 1024))
 product, copy = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1)
 
@@ -851,7 +846,6 @@ assert eight_bit.optimiser_bytes * n < 0.26 * step.optimiser_bytes * n
 # decoding:
 
 # %%
-free_memory()
 big = jax.random.normal(jax.random.key(0), (2048, 2048))
 vector = jnp.ones(2048)
 packed = quantize(big)

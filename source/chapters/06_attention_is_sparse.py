@@ -668,9 +668,6 @@ assert (block_bytes <= 4 * one_block + one_output).all()
 
 
 # %%
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
-
-
 def backward_memory(attend, length):
     def gradient(q, k, v):
         return jax.grad(lambda *qkv: attend(*qkv, causal=True).sum(), argnums=(0, 1, 2))(q, k, v)

@@ -398,9 +398,6 @@ assert (by_code == count).all()
 
 # %%
 from efftx.compiling import planned_bytes
-from efftx.training.records import free_memory
-
-free_memory()  # of what was compiled so far: a free Binder has 1 GB
 
 
 def working_memory(attend, length):
@@ -437,8 +434,6 @@ for name, attend in [("LSH, 2 rounds", by_hash), ("whole matrix", by_matrix)]:
 my_guess = plots.ask("the error of 8 rounds with chunks of 64")
 
 # %%
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
-
 ROUNDS = (1, 2, 4, 8)
 heads_exact = jax.vmap(partial(attention.shared_qk_attention, causal=True))(heads_qk, heads_v)
 
@@ -553,8 +548,6 @@ assert by_semantics["paper"][-1] < by_semantics["trax"][-1]
 
 # %%
 import time
-
-jax.clear_caches()
 
 
 def milliseconds(attend, length, repeats=5):

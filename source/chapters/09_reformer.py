@@ -27,11 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, plots
-from efftx.compiling import for_one_run
+from efftx.compiling import quick_jit  # jax.jit, for what runs a few times on little data
 from efftx.plots import reformer as pictures
-
-# Many programs of this chapter run once, on little data, or are only planned.
-QUICK = for_one_run()
 
 # %% [markdown]
 # ## The promise, asked for
@@ -291,7 +288,7 @@ def relative_error(ours, theirs):
 window = pretrained.example_text()[:129]
 rebuilt = a_reformer(key, replace(small, n_layers=1), 2)  # chapter 03 has stacked them
 stored = replace(rebuilt, residual=stored_residual)
-gradient = jax.jit(jax.grad(bits_per_byte), compiler_options=QUICK)
+gradient = quick_jit(jax.grad(bits_per_byte))
 gap = relative_error(*(gradient(model, window, jax.random.key(3)) for model in (rebuilt, stored)))
 print(f"relative error of all gradients: {gap:.0e}")
 assert gap < 1e-5
@@ -319,9 +316,9 @@ def up_and_down(model, tokens, dtype):
 
 
 deep = replace(small, n_layers=12, max_len=1024)
-deep = jax.jit(partial(a_reformer, sizes=deep, n_hashes=2), compiler_options=QUICK)(key)
+deep = quick_jit(partial(a_reformer, sizes=deep, n_hashes=2))(key)
 text = jnp.asarray(pretrained.example_text()[:1024])
-up_and_down = jax.jit(partial(up_and_down, dtype=jnp.bfloat16), compiler_options=QUICK)
+up_and_down = quick_jit(partial(up_and_down, dtype=jnp.bfloat16))
 x, *rebuilt_streams = up_and_down(deep, text)
 replayed, anew = (relative_error(ours, x) for ours in rebuilt_streams)
 print(f"relative error of the rebuilt stream: {replayed:.0e} replayed, {anew:.0e} hashed anew")
@@ -394,9 +391,7 @@ assert close(axial[: i + 1][-1], axial[i])
 from efftx.compiling import planned_bytes
 from efftx.models import Blocked
 from efftx.plots.reversible_layers import draw_memory
-from efftx.training.records import free_memory
 
-free_memory()
 
 LENGTH, DEPTHS = 4096, (2, 12)
 ACTIVATION = LENGTH * 128 * 4
@@ -408,7 +403,7 @@ def temporary_bytes(make, n_layers, length=LENGTH):
     window = jax.ShapeDtypeStruct((length + 1,), jnp.uint8)
     loss = partial(bits_per_byte, chunk_len=512)
     step = jax.value_and_grad(loss)
-    return planned_bytes(step, model, window, jax.random.key(0), options=QUICK)
+    return planned_bytes(step, model, window, jax.random.key(0))
 
 
 ATTENTIONS = {"exact": attention_layer(Blocked()), "LSH": lsh()}
@@ -505,7 +500,6 @@ from efftx.memory.ledger import in_gib
 from efftx.training.corpora import python_documentation
 from efftx.training.records import peak_rss_gib
 
-free_memory()
 LONG = 8192
 optimiser = optax.adam(1e-3)
 
@@ -527,7 +521,7 @@ def new_state():
 
 text = python_documentation().train[: LONG + 1]
 compiled = train_step.lower(jax.eval_shape(new_state), text, jax.random.key(1)).compile()
-state = jax.jit(new_state, compiler_options=QUICK)()
+state = quick_jit(new_state)()
 start = time.perf_counter()
 state, loss = jax.block_until_ready(compiled(state, text, jax.random.key(1)))
 seconds = time.perf_counter() - start
@@ -564,7 +558,6 @@ for who, length in longest.items():
 
 # %%
 del state, compiled
-free_memory()
 
 millions = recorded("million_tokens")
 steps = [case for case in millions["cases"] if case["n_hashes"] == 1]
@@ -686,11 +679,10 @@ display(
 # %%
 from efftx.models import with_rounds
 
-free_memory()
 trained = pretrained.small_text_model("shared_qk")
 window = pretrained.example_text()[:1025]
 bits = {}
-loss_of = jax.jit(bits_per_byte, compiler_options=QUICK)
+loss_of = quick_jit(bits_per_byte)
 for n_rounds in (None, 8, 1):
     hashed = with_rounds(trained, n_rounds, chunk_len=32)
     bits[n_rounds] = float(loss_of(hashed, window, jax.random.key(0)))
@@ -716,7 +708,6 @@ from efftx.training import duplication as task
 from efftx.training.loop import train
 from efftx.training.optimisers import adamw
 
-free_memory()
 copied = recorded("duplication")
 short, long = copied["tasks"]["short"], copied["tasks"]["long"]
 N_STEPS = 150
@@ -1015,8 +1006,6 @@ assert written["local"][1] < min(written[name][1] for name in SHORT)
 # %%
 from efftx.models import prefill
 
-free_memory()
-
 
 N_PROMPT = 20
 
@@ -1028,7 +1017,7 @@ def step_by_step(model, tokens, key):
     return jnp.concatenate([logits[None], jax.lax.scan(one, state, tokens[N_PROMPT:])[1]])
 
 
-@partial(jax.jit, compiler_options=QUICK)
+@quick_jit
 def gap_of_steps(model, tokens, key):
     """How far each step's logits are from the whole model's."""
     whole = model(tokens, key)[N_PROMPT - 1 :]

@@ -233,9 +233,6 @@ print(strongest(made_up))
 
 
 # %%
-from efftx.training.records import free_memory
-
-free_memory()
 random = np.random.default_rng(0)
 
 
@@ -480,9 +477,6 @@ for distance in (0.1, 1.0):
 
 
 # %%
-free_memory()
-
-
 def training_mask(scores, key):
     log_soft = jax.nn.log_softmax(scores)
     noise = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape)
@@ -526,7 +520,6 @@ from efftx.models import (
     sparse_feed_forward,
 )
 
-free_memory()
 
 N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 300
 sizes = Sizes(n_layers=2, d_model=64, d_ff=512, n_heads=4, d_head=16, max_len=WINDOW)
@@ -570,7 +563,6 @@ def batch_at(step):
 
 
 def trained(model):
-    free_memory()
     return train(
         model,
         loss=bits_per_byte,
@@ -586,7 +578,6 @@ bar.close()
 after = {name: state.model for name, state in states.items()}
 
 # %%
-free_memory()
 held_out = corpus.held_out
 bits = {
     name: evaluate(model, held_out, length=WINDOW, batch=32, progress=False)
@@ -619,7 +610,6 @@ assert bits["sparse"] < bits["narrow"] + 0.15
 # %%
 from efftx.models import hardened
 
-free_memory()
 sparse = after["sparse"]
 layers = sparse.blocks.feed_forward.layer
 rolled = replace(layers, c2=jnp.roll(layers.c2, 1, axis=-1))
@@ -789,9 +779,6 @@ assert N > effective[0].mean() > 1.3 * effective[1].mean() > 1.3
 
 
 # %%
-free_memory()
-
-
 @jax.jit
 def only_the_chosen(x, units, w1, b1, w2, b2):
     """One position: x (d_model,), units (n_blocks,) -> (d_model,)."""
@@ -893,7 +880,6 @@ assert 38 < fewer < 40
 # %%
 import time
 
-free_memory()
 
 N_LAYERS, NS = 4, (4, 16, 64, 256)
 
@@ -1000,8 +986,6 @@ display(chosen_n, widgets.interactive_output(show_cost, {"n_units": chosen_n}))
 # the units will be needed?**
 
 # %%
-free_memory()
-
 TOGETHER = (1, 8, 64, 256)
 
 
@@ -1105,7 +1089,6 @@ assert errors[1e-2][1] < 0.05
 from efftx.models import reversible_residual
 from efftx.models.branch import branches
 
-free_memory()
 del stack, controllers, contenders
 
 

@@ -313,8 +313,6 @@ for seed in range(5):
 # rank of its Jacobian. **Predict it for $d$ = 24, $S$ = 4: is it $24 \cdot (4 + 6) = 240$?**
 
 # %% tags=["nbval-check-output"]
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
-
 d, e = draw_factors(jax.random.key(6), 24, n_modules=4)
 slopes = jax.jacobian(dense_weights, argnums=(0, 1))(d, e)
 jacobian = np.concatenate([np.asarray(s).reshape(24 * 24, -1) for s in slopes], axis=1)
@@ -447,7 +445,6 @@ def convolve_fast(y, kernel):
     )[0]
 
 
-jax.clear_caches()
 y = jax.random.normal(jax.random.key(9), (10, 6, 5))
 kernel = jax.random.normal(jax.random.key(10), (3, 3, 5, 5)) / 45**0.5
 for ours in (convolve_fast, sparsity.convolution, sparsity.convolution_reference):
@@ -507,7 +504,6 @@ def convolve_step(y_t, history, kernel):
     return sum(z[j : j + n_modules, j] for j in range(3)), window[1:]
 
 
-jax.clear_caches()
 history = jnp.zeros((2, 6, 5))
 theirs_history = sparsity.no_history(kernel, n_modules=6)
 for t, whole in enumerate(convolve(y, kernel)):
@@ -556,8 +552,6 @@ def sparse_attention(x, d, e, kernels, n_heads):
     out = jax.vmap(partial(full_attention, causal=True))(*heads)  # (n_heads, length, d_head)
     return out.swapaxes(0, 1).reshape(len(x), -1)
 
-
-jax.clear_caches()
 
 sizes = Sizes(n_layers=2, d_model=32, n_heads=4, d_head=8)
 layer = attention_layer(Exact(), multiplicative(8))(jax.random.key(11), sizes)
@@ -725,7 +719,6 @@ from dataclasses import replace
 
 from efftx.models import init_feed_forward, language_model, plain_residual
 
-jax.clear_caches()
 N_STEPS, LENGTH, BATCH = 200, 128, 8
 small = Sizes(n_layers=2, d_model=64, d_ff=256, n_heads=4, d_head=16, max_len=LENGTH)
 
@@ -783,9 +776,7 @@ losses, held_out = {}, {}
 
 def learn(name):
     """Train one of the models, keep its losses, and see what it makes of held-out text."""
-    jax.clear_caches()
     model = jax.jit(built[name])(jax.random.key(13))
-    jax.clear_caches()
     state = train(
         model,
         loss=lambda model, window, key: bits_per_byte(model, window),

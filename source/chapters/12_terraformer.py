@@ -151,7 +151,6 @@ assert jnp.allclose(scores(ours), scores(theirs), atol=1e-5)
 # %% tags=["nbval-check-output"]
 from efftx.models import n_parameters
 
-jax.clear_caches()
 medium = Sizes(24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, max_len=1024, vocab=32_000)
 shapes = {
     name: jax.eval_shape(partial(build, sizes=medium, exchanged=exchanged), jax.random.key(0))
@@ -272,8 +271,6 @@ plots.show(
 # %%
 from efftx.models import terraformer_with_encoder
 
-jax.clear_caches()  # frees what was compiled so far: a free Binder has 1 GB
-
 
 def after_source(source, mask, target):
     """source without its padding, then target, then what is left; and where target begins."""
@@ -357,7 +354,6 @@ assert reads["dense"] > 12 * reads["Terraformer"]
 # %%
 from efftx.check.promises import numbers_read
 
-jax.clear_caches()
 layer = jax.tree.map(lambda stacked: stacked[0], ours.blocks.feed_forward.layer.layer)
 x = jax.random.normal(jax.random.key(2), (1, 64))
 on = jnp.argmax(layer.scores(x), axis=-1)[0]  # for each block, its unit
@@ -421,7 +417,6 @@ import time
 
 from efftx.models import by_layer, prefill, step
 
-jax.clear_caches()
 
 slice_sizes = Sizes(3, d_model=512, d_ff=2048, n_heads=8, d_head=64, max_len=256, vocab=2000)
 N_TOKENS = 24
@@ -484,7 +479,6 @@ for name in list(TECHNIQUES)[1:]:
         for who, arguments in pair.items():
             seconds[who].append(seconds_of(write, *arguments) / N_TOKENS)
     del model, pair, arguments
-    jax.clear_caches()
 seconds = {name: float(np.median(values)) for name, values in seconds.items()}
 del dense
 

@@ -166,9 +166,7 @@ my_guess = plots.ask("MiB of the last, 4 bits with everything", along="x")
 
 # %%
 from efftx.results import recorded
-from efftx.training.records import free_memory
 
-free_memory()
 results = recorded("fine_tuning")
 mib = {name: step["mib"] for name, step in results["step"].items()}
 names = {
@@ -217,7 +215,6 @@ import optax
 from efftx.training import bits_per_byte, train
 from efftx.training.batches import random_windows
 
-free_memory()
 corpus = python_documentation()
 base = in_bits(model, 8)
 N_STEPS, LENGTH, BATCH = 80, 128, 8
@@ -349,7 +346,6 @@ def forward_only_step(adapters, windows, key, rate, epsilon=1e-3):
     return moved(adapters, z, -rate * slope)
 
 
-free_memory()
 window = jnp.asarray(corpus.train[:513], jnp.int32)
 gradient = jax.grad(lambda adapters, window: loss_of_adapters(adapters, base, window, None))
 back = planned_bytes(gradient, adapters, window)
@@ -362,7 +358,6 @@ assert forth < 0.8 * back
 # direction of some tens of thousands.
 
 # %%
-free_memory()
 by_forward = jax.jit(partial(forward_only_step, rate=2e-4))
 blind, slow = adapters, {0: curve[0]}
 for step in range(N_STEPS):

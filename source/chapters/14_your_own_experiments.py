@@ -28,10 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, models, plots
-from efftx.compiling import for_one_run
+from efftx.compiling import quick_jit  # jax.jit, for what runs a few times on little data
 from efftx.plots import your_own_experiments as pictures
-
-QUICK = for_one_run()  # these programs run a few times, on little data
 
 # %% [markdown]
 # ## In your framework
@@ -86,10 +84,9 @@ from efftx.attention import lsh_attention
 
 key, params = jax.random.key(1), init(jax.random.key(0))
 qk, v = jax.random.normal(jax.random.key(2), (2, 3, LENGTH, HEADS, WIDTH // HEADS))  # 3 examples
-compiled = partial(jax.jit, compiler_options=QUICK)
-of_heads = compiled(partial(models.lsh_attention_of_heads, **HOW))(qk, v, key=key)
+of_heads = quick_jit(partial(models.lsh_attention_of_heads, **HOW))(qk, v, key=key)
 keys = jax.random.split(key, 3 * HEADS).reshape(3, HEADS)  # each head has hashes of its own
-of_one = compiled(partial(lsh_attention, **HOW))
+of_one = quick_jit(partial(lsh_attention, **HOW))
 for example, head in ((0, 0), (1, 3), (2, 1)):
     one = of_one(qk[example, :, head], v[example, :, head], key=keys[example, head])
     assert jnp.allclose(of_heads[example, :, head], one, atol=1e-5)
@@ -103,14 +100,14 @@ from efftx.models import Attention, Dense, Hashed
 x = jax.random.normal(jax.random.key(3), (LENGTH, WIDTH))
 
 
-@compiled
+@quick_jit
 def package_layer(params, x, key):
     yours = Dense(jnp.stack([params["qk"], params["v"]], axis=1), params["out"])
     return Attention(yours, Hashed(**HOW))(x, key)[0]
 
 
 theirs = package_layer(params, x, key)
-ours = compiled(hashed_attention)(params, x[None], key)[0]
+ours = quick_jit(hashed_attention)(params, x[None], key)[0]
 assert jnp.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
@@ -164,7 +161,7 @@ def loss_at_once(params, windows, key, attention=hashed_attention):
 TEXT = np.frombuffer(b"she sells sea shells by the sea shore. " * 4, np.uint8)
 windows = jnp.int32([TEXT[start : start + LENGTH + 1] for start in (0, 9)])
 chunked, whole = (
-    compiled(jax.value_and_grad(partial(loss, attention=exact_attention)))(params, windows, key)
+    quick_jit(jax.value_and_grad(partial(loss, attention=exact_attention)))(params, windows, key)
     for loss in (loss_in_chunks, loss_at_once)
 )
 assert jnp.allclose(chunked[0], whole[0], atol=1e-5)
@@ -176,19 +173,16 @@ for ours, theirs in zip(*map(jax.tree.leaves, (chunked[1], whole[1])), strict=Tr
 # means in eight bits. A training step is what it always is in JAX:
 
 # %%
-from efftx.training.records import free_memory
-
 optimiser = memory.adam_8bit(1e-2)
 
 
-@compiled
+@quick_jit
 def step(params, state, key):
     value, gradient = jax.value_and_grad(loss_in_chunks)(params, windows, key)
     updates, state = optimiser.update(gradient, state)
     return optax.apply_updates(params, updates), state, value
 
 
-free_memory()
 trained, state, values = params, optimiser.init(params), []
 for number in range(10):
     trained, state, value = step(trained, state, jax.random.key(number))
@@ -242,7 +236,7 @@ def deep_loss(stack, params, x):
 stream = jax.random.normal(jax.random.key(9), (2, 256, WIDTH))
 stacks = {"stored": memory.reversible_stack_reference, "rebuilt": memory.reversible_stack}
 gradients = [
-    compiled(jax.grad(partial(deep_loss, stack), (0, 1)))(deep_params(4), stream)
+    quick_jit(jax.grad(partial(deep_loss, stack), (0, 1)))(deep_params(4), stream)
     for stack in stacks.values()
 ]
 for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
@@ -257,11 +251,8 @@ for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
 # %%
 from efftx.compiling import planned_bytes
 
-free_memory()  # programs take memory, too
 taken = {
-    (name, n): planned_bytes(
-        jax.grad(partial(deep_loss, stack)), deep_params(n), stream, options=QUICK
-    )
+    (name, n): planned_bytes(jax.grad(partial(deep_loss, stack)), deep_params(n), stream)
     for name, stack in stacks.items()
     for n in (2, 16)
 }
@@ -285,7 +276,6 @@ from pathlib import Path
 from efftx.models import pretrained
 from efftx.training import TextRun, train_on_text
 
-free_memory()
 folder = tempfile.TemporaryDirectory()
 text = Path(folder.name, "text.txt")
 text.write_bytes(pretrained.example_text().tobytes())
@@ -340,13 +330,11 @@ def cut_at(number, losses):
     return on_step
 
 
-free_memory()
 before, after = {}, {}
 how = {"checkpoint": Path(folder.name, "run.npz"), "save_every": 20, "progress": False}
 try:
     train_on_text([text], RUN, on_step=cut_at(45, before), **how)
 except PowerCut:
-    free_memory()  # as if it were another process
     resumed = train_on_text([text], RUN, on_step=cut_at(None, after), **how)
 assert (min(before), max(before)) == (0, 44)
 assert (min(after), max(after)) == (40, 59)  # from the last save on
@@ -483,7 +471,6 @@ from collections import Counter
 from functools import partial
 import jax, jax.numpy as jnp
 from efftx.attention import full_attention, lsh_attention, ring_attention, sharded_lsh_attention
-from efftx.compiling import for_one_run
 from efftx.training.devices import all_devices
 
 over = {"mesh": all_devices("sequence"), "axis": "sequence"}
@@ -495,7 +482,7 @@ def both_ways(attend):
         out = attend(qk, v)
         return jnp.sin(out).sum(), out
     gradient = jax.grad(loss, (0, 1), has_aux=True)
-    (g_qk, g_v), out = jax.jit(gradient, compiler_options=for_one_run())(qk, v)
+    (g_qk, g_v), out = quick_jit(gradient)(qk, v)
     return jnp.stack([jax.device_put(x, jax.devices()[0]) for x in (out, g_qk, g_v)])
 
 def exact(attend, **how):

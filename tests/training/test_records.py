@@ -1,11 +1,10 @@
-"""What stands beside a number: the interval that several seeds give; memory handed back."""
+"""What stands beside a number: the interval that several seeds give."""
 
-import jax
 import numpy as np
 import pytest
 from scipy import stats
 
-from efftx.training.records import free_memory, mean_with_interval
+from efftx.training.records import mean_with_interval
 
 
 def test_an_interval_by_hand():
@@ -25,19 +24,3 @@ def test_it_covers_the_truth_as_often_as_it_says():
     draws = np.random.default_rng(1).normal(size=(2000, 3))
     intervals = [mean_with_interval(each, digits=9)["interval_95"] for each in draws]
     assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.02)
-
-
-def test_what_was_compiled_is_forgotten():
-    n_traces = 0
-
-    @jax.jit
-    def square(x):
-        nonlocal n_traces
-        n_traces += 1
-        return x * x
-
-    square(2.0), square(3.0)
-    assert n_traces == 1
-    free_memory()
-    assert square(4.0) == 16
-    assert n_traces == 2
