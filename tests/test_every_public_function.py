@@ -50,9 +50,7 @@ def test_numbers(name):
 def judge(row, column, said: str) -> None:
     """It works, or says what the row states."""
     sentence = row.refuses.get(column.__name__)
-    if column.__name__ in row.fails:
-        assert re.search(row.fails[column.__name__], said)
-    elif sentence is None:
+    if sentence is None:
         assert said == ""
     else:
         assert said.startswith("ValueError")
@@ -116,5 +114,3 @@ def test_a_column_can_fail():
         assert fails or column is columns.bfloat16  # which is not as exact
     with pytest.raises(AssertionError):
         judge(replace(row, refuses={"jit": "."}), columns.jit, "")
-    with pytest.raises(AssertionError):
-        judge(replace(row, fails={"jit": "."}), columns.jit, "")

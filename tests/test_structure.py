@@ -36,7 +36,8 @@ MAY_KNOW = {
     "training": {"compiling", "dtypes", "validation", "shards", *TECHNIQUES, "models"},
     "command": {"validation", "memory", "models", "training"},
     "__main__": {"command"},
-    "plots": {"validation", *TECHNIQUES},
+    "numbers": {*TECHNIQUES},
+    "plots": {"validation", "numbers", *TECHNIQUES},
     "check": {"compiling", "validation", *TECHNIQUES, "models", "training"},
 }
 UNSTABLE = re.compile(r"jax\.(experimental|core|lib|interpreters|random\.PRNGKey)\b|jax\._src")

@@ -6,6 +6,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from efftx.numbers.attention_is_sparse import attend_to_top
 from efftx.plots.colours import PALE_BLUE, QUIET, letter
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import powers_of_two, running_mean
@@ -72,21 +73,6 @@ def draw_map(weights: np.ndarray, text: str) -> Figure:
     _letter_axes(ax, text)
     _colour_bar(figure, picture, ax)
     return figure
-
-
-def top_k(weights: np.ndarray, k: int) -> np.ndarray:
-    """True at each row's k largest weights, of equal ones the first."""
-    order = np.argsort(-weights, axis=-1, kind="stable")
-    kept = np.zeros(weights.shape, bool)
-    np.put_along_axis(kept, order[..., :k], True, axis=-1)
-    return kept & (weights > 0)
-
-
-def attend_to_top(weights: np.ndarray, v: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs from the k largest weights of each row, brought back to sum 1; and those weights."""
-    kept = np.where(top_k(weights, k), weights, 0)
-    kept /= kept.sum(-1, keepdims=True)
-    return kept @ v, kept
 
 
 def show_top(

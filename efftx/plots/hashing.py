@@ -1,42 +1,28 @@
 """The pictures of chapter 07: buckets on the circle and in a text, collisions, what rounds find."""
 
 import math
-from functools import cache
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
 
-from efftx.attention import hash_vectors
+from efftx.numbers.hashing import (
+    N_DIRECTIONS,
+    N_TURNS,
+    TURNS,
+    buckets_of,
+    directions,
+    fan,
+    found_by,
+    shares_together,
+)
 from efftx.plots.colours import BLUE, GREY, INK, MARKERS, ORANGE, bucket_colour, letter
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import side_by_side
 
-N_DIRECTIONS = 720  # of the circle, hashed to find where its arcs begin and end
-N_TURNS = 200  # that the widget has drawn, of which its slider shows the first
-TURNS = np.random.default_rng(0).uniform(0, 2 * math.pi, N_TURNS)
-
-
 # On the circle
-
-
-def directions(angles) -> np.ndarray:
-    """(n,) angles in radians -> (n, 2) vectors of length one."""
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-
-
-def fan(turn: float | int, n_buckets: int) -> np.ndarray:
-    """(2, n_buckets / 2): axes at equal angles on the half circle, turned by ``turn`` radians."""
-    return directions(turn + 2 * math.pi / n_buckets * np.arange(n_buckets // 2)).T
-
-
-def buckets_of(vectors: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """(n, 2) vectors, (n_hashes, 2, n_buckets / 2) -> (n_hashes, n)."""
-    as_jax = jnp.asarray(vectors, jnp.float32), (jnp.asarray(rotations, jnp.float32),)
-    return np.asarray(hash_vectors(*as_jax))
 
 
 @course_style()
@@ -81,14 +67,6 @@ def _draw_arcs(ax: Axes, rotation: np.ndarray) -> None:
         ax.add_patch(arc)
         x, y = 1.22 * np.cos(middle), 1.22 * np.sin(middle)
         ax.text(x, y, str(bucket), ha="center", va="center", fontsize=8, color=INK)
-
-
-@cache
-def shares_together(n_buckets: int) -> np.ndarray:
-    """(181,): in which share of the widget's turns vectors 0, 1, … degrees apart share a bucket."""
-    rotations = np.stack([fan(turn, n_buckets) for turn in TURNS])
-    buckets = buckets_of(directions(np.radians(np.arange(181))), rotations)
-    return (buckets == buckets[:, :1]).mean(0)
 
 
 @course_style()
@@ -202,11 +180,6 @@ def draw_found(found: dict[str, tuple], n_hashes: tuple[int, ...]) -> Figure:
     ax.set(xlabel="scores computed, of the full matrix", ylabel="share of the attention found")
     ax.legend(title=f"points: {', '.join(map(str, n_hashes))} rounds", title_fontsize=9)
     return figure
-
-
-def found_by(buckets: np.ndarray) -> np.ndarray:
-    """(n_hashes, length) -> (length, length): earlier keys that share a bucket in some round."""
-    return np.tril((buckets[:, :, None] == buckets[:, None, :]).any(0), -1)
 
 
 @course_style()

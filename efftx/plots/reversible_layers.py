@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from efftx.numbers.reversible_layers import errors_by_level
 from efftx.plots.colours import GREY, INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import named_line
@@ -11,12 +12,6 @@ from efftx.plots.parts import named_line
 MIB = 2**20
 EMPTY = "#F2F2F2"
 FLOOR = 1e-9  # relative errors below it, and 0, are drawn here
-
-
-def errors_by_level(stored: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
-    """Of both streams together, relative, at each level (levels, 2, length, d_model)."""
-    axes = (1, 2, 3)
-    return np.sqrt(((rebuilt - stored) ** 2).sum(axes) / (stored**2).sum(axes))
 
 
 @course_style()

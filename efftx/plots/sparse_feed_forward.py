@@ -9,17 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from efftx.numbers.sparse_feed_forward import mib_read
 from efftx.plots.colours import BLUE, INK, MARKERS, ORANGE, PALE_BLUE, QUIET, bucket_colour, letter
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import powers_of_two, running_mean
-from efftx.sparsity import default_d_lowrank
 
 OFF = "#EEEEEE"
-BYTES = 4  # of a float32 number
 PER_ROW = 64  # characters
 UNITS_SHOWN = 96  # of those that fire; more would be thinner than a dot of the screen
 UNITS_DRAWN = 512  # of a layer in its blocks
-MIB = 2**20
 
 
 # Who fires
@@ -156,16 +154,6 @@ def draw_load(loads: np.ndarray) -> Figure:
 
 
 # What it costs
-
-
-def mib_read(n_units: int, d_model: int, d_ff: int) -> tuple[float, float]:
-    """What one position reads, of the chosen units and of the controller; N = 1 is the dense layer.
-
-    Biases are left out.
-    """
-    units = 2 * d_model * d_ff / n_units
-    controller = 0 if n_units == 1 else default_d_lowrank(d_model, n_units) * (d_model + d_ff)
-    return BYTES * units / MIB, BYTES * controller / MIB
 
 
 @course_style()

@@ -8,14 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import StrMethodFormatter
 
+from efftx.numbers.sparse_qkv import CONTENTS, divisors, example_matrix, relative_error
 from efftx.plots.colours import BUCKET_COLOURS, INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import name_bars, running_mean, stacked_bars
-from efftx.sparsity import n_dense_attention, n_multiplicative, n_sparse_qkv, permutation_factors
+from efftx.sparsity import n_dense_attention, n_multiplicative, n_sparse_qkv
 
 BYTES = 4  # of a float32 number
-CONTENTS = ("random D and E", "a permutation", "the best fit of a random matrix")
-SEED = 11  # of the widget's matrices
 LINES = ("-", "--", ":")
 
 
@@ -44,10 +43,6 @@ def draw_reads(reads: dict[str, dict[str, int]], seconds: dict[str, float]) -> F
 
 
 # Parameters
-
-
-def divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 @course_style()
@@ -82,25 +77,6 @@ def _draw_parameters(ax: Axes, d_model: int) -> None:
 # What D and E make
 
 
-def dense_equivalent(d: np.ndarray, e: np.ndarray) -> np.ndarray:
-    """(d_model, S·M): the weights D_{i,s} E_{i,m} of the dense layer that does the same."""
-    return np.einsum("is,im->ism", d, e).reshape(len(d), -1)
-
-
-def best_factors(w: np.ndarray, n_modules: int) -> tuple[np.ndarray, np.ndarray]:
-    """The D and E that come nearest to a matrix w, (d_model, S·M), in the sum of squares.
-
-    Each row of w is an (S, M) matrix of which D and E make one of rank one, and the nearest of rank
-    one is the first term of its singular value decomposition (Eckart and Young).
-    """
-    left, sizes, right = np.linalg.svd(w.reshape(len(w), n_modules, -1), full_matrices=False)
-    return left[:, :, 0] * sizes[:, :1], right[:, 0]
-
-
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-
-
 @course_style()
 def draw_matrices(matrices: dict[str, np.ndarray], n_modules: int) -> Figure:
     """Each as a picture, red above 0 and blue below, with lines between the modules.
@@ -124,21 +100,6 @@ def _draw_matrix(ax: Axes, w: np.ndarray, n_modules: int) -> None:
         ax.axvline(border * w.shape[1] / n_modules - 0.5, color=INK, linewidth=0.4)
     ax.set(xlabel="output, module after module", ylabel="input i", xticks=[], yticks=[])
     ax.grid(False)
-
-
-def example_matrix(content: str, d_model: int, n_modules: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the widget draws: the weights of some D and E, and what they were to be."""
-    rng = np.random.default_rng(SEED)
-    shapes = (d_model, n_modules), (d_model, d_model // n_modules)
-    if content == CONTENTS[0]:
-        ours = dense_equivalent(*(rng.normal(size=shape) for shape in shapes))
-        return ours, ours
-    if content == CONTENTS[1]:
-        permutation = rng.permutation(d_model)
-        ours = dense_equivalent(*permutation_factors(permutation, n_modules))
-        return ours, np.eye(d_model)[:, permutation]
-    wanted = rng.normal(size=(d_model, d_model))
-    return dense_equivalent(*best_factors(wanted, n_modules)), wanted
 
 
 @course_style()

@@ -4,6 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from efftx.numbers.swapping_and_quantization import (
+    bits_per_number,
+    quantize_to_bits,
+    relative_error,
+)
 from efftx.plots.colours import INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import name_bars, running_mean, side_by_side, stacked_bars
@@ -11,29 +16,6 @@ from efftx.plots.parts import name_bars, running_mean, side_by_side, stacked_bar
 BITS = tuple(range(2, 9))
 BLOCK_LENS = (16, 64, 256, 1024, 4096)
 SPOILED = "#AAAAAA"
-
-
-def quantize_to_bits(
-    numbers: np.ndarray, bits: int, block_len: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of −(2^(bits − 1) − 1) and up, and the numbers they stand for; absmax of each block."""
-    largest = 2 ** (bits - 1) - 1
-    blocks = np.pad(numbers.ravel(), (0, -numbers.size % block_len)).reshape(-1, block_len)
-    absmax = np.abs(blocks).max(axis=1, keepdims=True)
-    codes = np.round(largest * blocks / np.where(absmax == 0, 1, absmax))
-    restored = codes / largest * absmax
-    return codes.ravel()[: numbers.size], restored.ravel()[: numbers.size]
-
-
-def relative_error(numbers: np.ndarray, bits: int, block_len: int) -> float:
-    """‖x̂ − x‖ / ‖x‖ of what comes back."""
-    _, restored = quantize_to_bits(numbers, bits, block_len)
-    return float(np.linalg.norm(restored - numbers.ravel()) / np.linalg.norm(numbers))
-
-
-def bits_per_number(bits: int, block_len: int) -> float:
-    """With 32 bits for each block's absmax."""
-    return bits + 32 / block_len
 
 
 @course_style()

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from efftx.dtypes import sum_dtype
 from efftx.shards import vary_alike
-from efftx.validation import check_not_explicit, check_positive
+from efftx.validation import check_not_explicit, check_positive, require
 
 MOST_BYTES = 2**25  # for gradients of the same parameters that exist beside each other
 
@@ -34,13 +34,31 @@ class TrainState:
 
 
 def initial_state(model: Any, optimiser: optax.GradientTransformation, n_steps: int) -> TrainState:
-    """The state before the first step; plain numbers in it have become arrays."""
+    """The state before the first step; plain numbers in it have become arrays.
+
+    Raises ValueError where a parameter is in float16: see `check_trainable`.
+    """
+    model = jax.tree.map(jnp.asarray, model)
+    check_trainable(model)
     return TrainState(
-        model=jax.tree.map(jnp.asarray, model),
+        model=model,
         optimiser_state=jax.tree.map(jnp.asarray, optimiser.init(model)),
         step=jnp.int32(0),
         losses=jnp.zeros(n_steps, jnp.float32),
         seconds=jnp.float32(0),
+    )
+
+
+def check_trainable(model: Any) -> None:
+    """Raises ValueError for float16, which ends at 6e-8: an optimiser's small numbers are 0 there.
+
+    Adam's 1e-8 and squares of gradients are: its first step divides 0 by 0.
+    """
+    small = [x for x in jax.tree.leaves(model) if x.dtype == jnp.float16]
+    require(
+        not small,
+        f"train in float32 or bfloat16: squares of gradients, and Adam's 1e-8, are 0 in float16, "
+        f"which {len(small)} of the model's arrays are",
     )
 
 

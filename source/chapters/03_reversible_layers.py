@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from efftx import memory, plots
+from efftx.numbers import reversible_layers as numbers
 from efftx.plots import reversible_layers as pictures
 
 # %% [markdown]
@@ -172,7 +173,7 @@ def down(blocks, y1, y2):
 
 stored = up(model.blocks, x, x)
 rebuilt = down(model.blocks, *stored[-1])
-error = pictures.errors_by_level(np.asarray(stored), np.asarray(rebuilt))
+error = numbers.errors_by_level(np.asarray(stored), np.asarray(rebuilt))
 assert error.max() < 1e-5
 
 # %% [markdown]

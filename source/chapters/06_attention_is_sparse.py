@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
+from efftx.numbers import attention_is_sparse as numbers
 from efftx.plots import attention_is_sparse as pictures
 
 # %% [markdown]
@@ -437,7 +438,7 @@ small = dict(
 pictures.show_top(layer=1, head=0, k=4, **small)
 
 few = attend_to(top_keys(small["weights"], 4), small["weights"], small["values"])
-by_picture, _ = pictures.attend_to_top(small["weights"], small["values"], 4)
+by_picture, _ = numbers.attend_to_top(small["weights"], small["values"], 4)
 assert np.allclose(few, by_picture, atol=1e-6)
 
 last_row = np.flatnonzero(top_keys(small["weights"][1, 0], 4)[-1])

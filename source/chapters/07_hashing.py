@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
+from efftx.numbers import hashing as numbers
 from efftx.plots import hashing as pictures
 
 # %% [markdown]
@@ -76,8 +77,8 @@ assert math.comb(65_536, 2) == 2_147_450_880
 # rotations will bring the first pair into one bucket? How many the second?**
 
 # %%
-far, near = (pictures.directions(np.radians([90 + a / 2, 90 - a / 2])) for a in (100, 30))
-rotations = np.stack([pictures.fan(turn, 4) for turn in pictures.TURNS[:3]])
+far, near = (numbers.directions(np.radians([90 + a / 2, 90 - a / 2])) for a in (100, 30))
+rotations = np.stack([numbers.fan(turn, 4) for turn in numbers.TURNS[:3]])
 plots.show(
     pictures.draw_circles(np.stack([far, near]), rotations),
     "Six circles, cut into four coloured arcs by three random rotations. Above, x and y are 100 "
@@ -98,10 +99,10 @@ plots.show(
 
 # %%
 turns = np.random.default_rng(1).uniform(0, 2 * np.pi, 1000)
-rotations = np.stack([pictures.fan(turn, 4) for turn in turns])
+rotations = np.stack([numbers.fan(turn, 4) for turn in turns])
 for theta in (10, 30, 60, 100):
-    pair = pictures.directions(np.radians([0, theta]))
-    first, second = pictures.buckets_of(pair, rotations).T
+    pair = numbers.directions(np.radians([0, theta]))
+    first, second = numbers.buckets_of(pair, rotations).T
     met, predicted = int((first == second).sum()), 1000 * max(0, 1 - theta / 90)
     print(f"{theta:4} degrees: {met:4} of 1000 rotations, predicted {predicted:.0f}")
     assert abs(met - predicted) <= 4 * math.sqrt(predicted * (1 - predicted / 1000))
@@ -172,8 +173,8 @@ def hash_once(x, R):
     return jnp.argmax(jnp.concatenate([rotated, -rotated], axis=-1), axis=-1)
 
 
-points = pictures.directions(np.radians(np.arange(0.5, 360)))
-quarter = pictures.fan(0, 4)
+points = numbers.directions(np.radians(np.arange(0.5, 360)))
+quarter = numbers.fan(0, 4)
 assert np.allclose(quarter, np.eye(2))  # the columns are the axes (1, 0) and (0, 1)
 assert (hash_reference(points, quarter) == hash_once(points, quarter)).all()
 assert Counter(hash_once(points, quarter).tolist()) == {0: 90, 1: 90, 2: 90, 3: 90}
@@ -429,7 +430,7 @@ for b in (2, 4, 16, 64):
 def pairs_at(degrees, d_head):
     """One vector, then one vector at each angle from it: (1 + n_angles, d_head)."""
     plane = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (d_head, 2)))[0]  # a random plane
-    return pictures.directions(np.radians([0, *degrees])) @ plane.T
+    return numbers.directions(np.radians([0, *degrees])) @ plane.T
 
 
 N_TRIALS = 4000
@@ -562,7 +563,7 @@ weights, v = np.asarray(heads_weights[HEAD]), np.asarray(heads_v[HEAD])
 rotations = attention.random_rotations(jax.random.key(4), d_head, 16, n_hashes=2)
 rounds = attention.hash_vectors(qk, rotations)
 found = found_by(rounds)
-assert (found == pictures.found_by(np.asarray(rounds))).all()
+assert (found == numbers.found_by(np.asarray(rounds))).all()
 kept = np.where(found, weights, 0)
 mass = kept.sum(axis=1)
 some = mass > 0  # a query that finds nothing has no output to compare

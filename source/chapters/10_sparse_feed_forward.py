@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from efftx import memory, plots, sparsity
+from efftx.numbers import sparse_feed_forward as numbers
 from efftx.plots import sparse_feed_forward as pictures
 
 # %% [markdown]
@@ -943,7 +944,7 @@ contenders = {1: (through_all(dense_layer), one, stack)}
 contenders |= {n: sparse_contender(n, one[None]) for n in NS}
 seconds = seconds_of(contenders, turns=9)
 for n, took in seconds.items():
-    read = 2**20 * sum(pictures.mib_read(n, D_MODEL, D_FF))
+    read = 2**20 * sum(numbers.mib_read(n, D_MODEL, D_FF))
     print(
         f"{'dense' if n == 1 else f'N = {n}':8}{1000 * took:8.3f} ms a layer, "
         f"{read / took / 1e9:5.1f} GB/s, {seconds[1] / took:5.1f} × dense"

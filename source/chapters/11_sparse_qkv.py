@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from efftx import plots, sparsity
+from efftx.numbers import sparse_qkv as numbers
 from efftx.plots import sparse_qkv as pictures
 
 # %% [markdown]
@@ -291,7 +292,7 @@ n_reached = 0
 for n_modules in (1, 2, 3, 6):
     for permutation in map(np.array, itertools.permutations(range(6))):
         d, e = permute(permutation, n_modules)
-        assert (x @ pictures.dense_equivalent(d, e) == x[permutation]).all()
+        assert (x @ numbers.dense_equivalent(d, e) == x[permutation]).all()
         n_reached += 1
 print(f"{n_reached:,} cases: every permutation of 6 numbers, into 1, 2, 3 and 6 modules")
 
@@ -360,15 +361,15 @@ for goal, w in goals.items():
         ("multiplicative", best_multiplicative(w, SMALL_MODULES)),
         ("bottleneck", best_bottleneck(w, rank)),
     ]:
-        errors[kind, goal] = pictures.relative_error(nearest, w)
+        errors[kind, goal] = numbers.relative_error(nearest, w)
         print(f"{kind:15} to {goal:16} relative error {errors[kind, goal]:4.0%}")
 
 assert errors["multiplicative", "a permutation"] < 1e-12
 assert errors["bottleneck", "a permutation"] > 0.9
 assert errors["multiplicative", "a random matrix"] > 0.6
-d, e = pictures.best_factors(goals["a random matrix"], SMALL_MODULES)
+d, e = numbers.best_factors(goals["a random matrix"], SMALL_MODULES)
 ours = best_multiplicative(goals["a random matrix"], SMALL_MODULES)
-assert np.allclose(pictures.dense_equivalent(d, e), ours)
+assert np.allclose(numbers.dense_equivalent(d, e), ours)
 
 # %% [markdown]
 # Neither comes near a random matrix: with a quarter of the parameters most of it is lost, whatever
@@ -400,9 +401,9 @@ plots.show(
 import ipywidgets as widgets
 
 modules = widgets.SelectionSlider(
-    options=pictures.divisors(SMALL), value=8, description="S", continuous_update=False
+    options=numbers.divisors(SMALL), value=8, description="S", continuous_update=False
 )
-content = widgets.Dropdown(options=pictures.CONTENTS, description="matrix")
+content = widgets.Dropdown(options=numbers.CONTENTS, description="matrix")
 callback = partial(pictures.show_modules, d_model=SMALL)
 display(
     modules,
@@ -514,7 +515,7 @@ for t, whole in enumerate(convolve(y, kernel)):
     assert (history == theirs_history).all()
 
 forgotten, _ = convolve_step(y[9], jnp.zeros((2, 6, 5)), kernel)
-error = pictures.relative_error(np.asarray(forgotten), np.asarray(convolve(y, kernel)[9]))
+error = numbers.relative_error(np.asarray(forgotten), np.asarray(convolve(y, kernel)[9]))
 print(f"equal at all positions; with the history forgotten the last one is off by {error:.0%}")
 assert error > 0.3
 

@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from efftx import plots
+from efftx.numbers import terraformer as numbers
 from efftx.plots import terraformer as pictures
 
 # %% [markdown]
@@ -782,7 +783,7 @@ print(f"\n\n{1 / np.median(times):.0f} bytes a second, printing included")
 # %%
 import ipywidgets as widgets
 
-model_choice = widgets.Dropdown(options=list(pictures.MODELS), index=1, description="model")
+model_choice = widgets.Dropdown(options=list(numbers.MODELS), index=1, description="model")
 switches = {
     name: widgets.ToggleButton(value=value, description=label)
     for name, value, label in [
@@ -795,7 +796,7 @@ gb_per_second = 20
 plots.show(
     pictures.draw_reads(
         {
-            name: pictures.weights_read("medium: 24 × 1,024", *chosen)
+            name: numbers.weights_read("medium: 24 × 1,024", *chosen)
             for name, chosen in {
                 "dense": (False, False, False),
                 "+FF": (True, False, False),

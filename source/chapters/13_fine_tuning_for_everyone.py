@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, models, plots
+from efftx.numbers import fine_tuning_for_everyone as numbers
 from efftx.plots import fine_tuning_for_everyone as pictures
 
 # %% [markdown]
@@ -381,7 +382,7 @@ assert slow[N_STEPS] > curve[N_STEPS] + 0.1
 
 # %%
 SETTING = {"size": "7B", "bits": 4, "length": 2048, "checkpoints": True}
-rows = {m: pictures.gigabytes(method=m, **SETTING) for m in pictures.METHODS}
+rows = {m: numbers.gigabytes(method=m, **SETTING) for m in numbers.METHODS}
 sums = {method: sum(parts.values()) for method, parts in rows.items()}
 plots.show(
     pictures.draw_cards(rows),
@@ -394,8 +395,8 @@ assert sums["full, Adam"] > 80 > 12 > sums["adapters"]
 # %%
 import ipywidgets as widgets
 
-size = widgets.Dropdown(options=list(pictures.SHAPES), value="7B", description="model")
-bits = widgets.Dropdown(options=list(pictures.BITS), value=4, description="bits")
+size = widgets.Dropdown(options=list(numbers.SHAPES), value="7B", description="model")
+bits = widgets.Dropdown(options=list(numbers.BITS), value=4, description="bits")
 length = widgets.SelectionSlider(
     options=[2**n for n in range(9, 17)], value=2048, description="length", continuous_update=False
 )

@@ -29,6 +29,7 @@ import numpy as np
 
 from efftx import memory, models, plots
 from efftx.compiling import quick_jit  # jax.jit, for what runs a few times on little data
+from efftx.numbers import your_own_experiments as numbers
 from efftx.plots import your_own_experiments as pictures
 
 # %% [markdown]
@@ -392,7 +393,7 @@ plots.show(
     "three turns of four, device 3 works in all.",
 )
 works = [
-    sum(pictures.keys_of(turn, d, N_DEVICES) <= d for turn in range(N_DEVICES))
+    sum(numbers.keys_of(turn, d, N_DEVICES) <= d for turn in range(N_DEVICES))
     for d in range(N_DEVICES)
 ]
 assert works == [1, 2, 3, 4]
@@ -411,9 +412,9 @@ assert works == [1, 2, 3, 4]
 # %% tags=["nbval-check-output"]
 MILLION = 2**20
 for n in (2, 4, 8):
-    sent = n * pictures.ring_turn_bytes(n, MILLION)
+    sent = n * numbers.ring_turn_bytes(n, MILLION)
     print(f"{n} devices: each sends {sent // 2**20} MiB")
-    assert sent == pictures.sent_bytes(pictures.RING, n, MILLION) == MILLION * (2 * 64 * 4 + 1)
+    assert sent == numbers.sent_bytes(numbers.RING, n, MILLION) == MILLION * (2 * 64 * 4 + 1)
 
 # %% [markdown]
 # (And a byte for each position, which says that it is none of those that fill up an odd length.)
@@ -427,7 +428,7 @@ for n in (2, 4, 8):
 
 # %%
 buckets = np.random.default_rng(0).integers(6, size=32)
-leaves = pictures.leaves_home(buckets, N_DEVICES)
+leaves = numbers.leaves_home(buckets, N_DEVICES)
 plots.show(
     pictures.draw_sorting(buckets, N_DEVICES, chunk_len=4),
     f"32 positions on four devices above, in the colours of their buckets; below the slots that they "
@@ -436,7 +437,7 @@ plots.show(
     "halo for the next one.",
 )
 many = np.random.default_rng(1).integers(64, size=2**14)
-assert 0.7 < pictures.leaves_home(many, N_DEVICES).mean() < 0.8  # 3 of 4, if hashes spread them
+assert 0.7 < numbers.leaves_home(many, N_DEVICES).mean() < 0.8  # 3 of 4, if hashes spread them
 
 # %% [markdown]
 # How does a device know the slot of its positions without having seen the others'? It needs no
@@ -471,6 +472,7 @@ from collections import Counter
 from functools import partial
 import jax, jax.numpy as jnp
 from efftx.attention import full_attention, lsh_attention, ring_attention, sharded_lsh_attention
+from efftx.compiling import quick_jit
 from efftx.training.devices import all_devices
 
 over = {"mesh": all_devices("sequence"), "axis": "sequence"}
@@ -548,9 +550,9 @@ assert found["other rotations"] > 0.1  # so that the comparison could have faile
 
 # %%
 turn = found["a turn of the ring"]
-assert turn == {"ppermute": pictures.ring_turn_bytes(N_DEVICES, 4096)}
+assert turn == {"ppermute": numbers.ring_turn_bytes(N_DEVICES, 4096)}
 exchange = found["a turn of the all-to-all"]
-rows = pictures.exchange_turn_bytes(N_DEVICES, 4096, n_hashes=1)
+rows = numbers.exchange_turn_bytes(N_DEVICES, 4096, n_hashes=1)
 print(f"of 4,096 positions, in a turn: ring {turn['ppermute']:,} bytes; all-to-all ", end="")
 print(f"{exchange['all_to_all']:,}, of which {rows:,} are vectors and what belongs to them")
 assert rows <= exchange["all_to_all"] < 1.05 * rows  # the rest are the counts of buckets
@@ -572,8 +574,8 @@ my_guess = plots.ask("MiB on each of 8 devices, hashed, sequence shared out")
 from efftx.results import recorded
 
 record = recorded("devices")
-shown = (pictures.SEQUENCE, pictures.RING, pictures.COMPILER)
-held = {name: pictures.held_mib(record["compiled"], name, MILLION) for name in pictures.STRATEGIES}
+shown = (numbers.SEQUENCE, numbers.RING, numbers.COMPILER)
+held = {name: numbers.held_mib(record["compiled"], name, MILLION) for name in numbers.STRATEGIES}
 curves = {name: {n: mib["beside them"] for n, mib in held[name].items()} for name in shown}
 ours, ring, compiler = curves.values()
 my_guess.show(
@@ -607,9 +609,9 @@ collectives = {
 }
 for who, kinds in collectives.items():
     print(f"{who:26}", ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
-assert set(collectives[pictures.RING]) == {"collective-permute"}
-assert "all-to-all" in collectives[pictures.SEQUENCE]
-assert "all-to-all" not in collectives[pictures.COMPILER]
+assert set(collectives[numbers.RING]) == {"collective-permute"}
+assert "all-to-all" in collectives[numbers.SEQUENCE]
+assert "all-to-all" not in collectives[numbers.COMPILER]
 
 # %% [markdown]
 # A *collective-permute* sends to one other device, an *all-to-all* something else to each, an
@@ -626,11 +628,11 @@ import ipywidgets as widgets
 devices = widgets.SelectionSlider(
     options=[1, 2, 4, 8], value=8, description="devices", continuous_update=False
 )
-strategy = widgets.Dropdown(options=list(pictures.STRATEGIES), description="strategy")
+strategy = widgets.Dropdown(options=list(numbers.STRATEGIES), description="strategy")
 length = widgets.Dropdown(options=[2**20, 2**22], description="positions")
 controls = {"devices": devices, "strategy": strategy, "length": length}
 explore = partial(pictures.explore_strategies, record["compiled"])
-explore(devices=8, strategy=pictures.SEQUENCE, length=MILLION)
+explore(devices=8, strategy=numbers.SEQUENCE, length=MILLION)
 widgets.VBox(
     [widgets.HBox(list(controls.values())), widgets.interactive_output(explore, controls)]
 )
@@ -642,7 +644,7 @@ widgets.VBox(
 
 # %%
 sends = {
-    n: [pictures.sent_bytes(who, n, MILLION) for who in (pictures.SEQUENCE, pictures.RING)]
+    n: [numbers.sent_bytes(who, n, MILLION) for who in (numbers.SEQUENCE, numbers.RING)]
     for n in (2, 4, 8, 16, 32)
 }
 for n, (hashed, in_a_ring) in sends.items():
@@ -706,6 +708,12 @@ assert of_state["all"] / 4 <= of_state["each"] < of_state["all"] / 3.5
 #
 # **A small model of a small text learns little.** The runs above show that everything is in its
 # place, not that sixty steps make a model.
+#
+# ## Exercises
+#
+# [Five parts](../exercises/14_your_own_experiments.ipynb): what the fullest device holds, a
+# reduction that is missing, attention in a ring by hand, the bytes that are sent, and a count that
+# stops. The solutions are [here](../solutions/14_your_own_experiments.ipynb).
 #
 # ## Sources
 #

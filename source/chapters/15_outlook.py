@@ -23,6 +23,7 @@
 from IPython.display import Markdown, display
 
 from efftx import plots
+from efftx.numbers import outlook as numbers
 from efftx.plots import outlook as pictures
 from efftx.results import recorded
 
@@ -50,7 +51,7 @@ from efftx.results import recorded
 my_guess = plots.ask("tokens of the longest context offered")
 
 # %%
-offered = [one for one in pictures.LENGTHS if not one.tested]
+offered = [one for one in numbers.LENGTHS if not one.tested]
 longest = max(offered, key=lambda one: one.value)
 first = min((one for one in offered if one.value >= 10**6), key=lambda one: one.date)
 my_guess.show(
@@ -60,7 +61,7 @@ my_guess.show(
     "million (Llama 4 Scout, 2025). Open points were tried: the Reformer's 65,536 in 2020, Gemini "
     "1.5's ten million in 2024, a training with four million in 2026. A dashed line is at a million.",
 )
-display(Markdown(pictures.table(pictures.LENGTHS, "Tokens", ",.0f")))
+display(Markdown(numbers.table(numbers.LENGTHS, "Tokens", ",.0f")))
 assert (longest.name, longest.value) == ("Llama 4 Scout", 10**7)
 assert first.name == "Qwen2.5-1M"
 
@@ -176,8 +177,8 @@ plots.show(
     "and Kimi K2 between 3 and 5 % in 2025, DeepSeek-V4-Pro 3.1 % in 2026; the dense Llama 3.1 uses all "
     "of them. A dashed line at 1.8 % is the course's Terraformer of 10 billion parameters.",
 )
-display(Markdown(pictures.table(pictures.SHARES, "Used", ".1%")))
-used = {one.name: one.value for one in pictures.SHARES}
+display(Markdown(numbers.table(numbers.SHARES, "Used", ".1%")))
+used = {one.name: one.value for one in numbers.SHARES}
 assert round(ours, 3) == 0.018
 assert ours < min(used.values())
 assert used["DeepSeek-V4-Pro"] < used["DeepSeek-V3"] < used["DeepSeek-V2"] < used["Mixtral 8x7B"]

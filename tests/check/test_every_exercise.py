@@ -24,6 +24,7 @@ from tests.check.test_sparse_qkv import EXERCISE as SPARSE_QKV
 from tests.check.test_swapping_and_quantization import EXERCISE as SWAPPING_AND_QUANTIZATION
 from tests.check.test_terraformer import EXERCISE as TERRAFORMER
 from tests.check.test_where_the_memory_goes import EXERCISE as WHERE_THE_MEMORY_GOES
+from tests.check.test_your_own_experiments import EXERCISE as YOUR_OWN_EXPERIMENTS
 from tools.course import load
 
 EXERCISES = (
@@ -40,6 +41,7 @@ EXERCISES = (
     SPARSE_QKV,
     TERRAFORMER,
     FINE_TUNING_FOR_EVERYONE,
+    YOUR_OWN_EXPERIMENTS,
     CAPSTONE_MEMORY,
     CAPSTONE_TIME,
     CAPSTONE_SPARSITY,

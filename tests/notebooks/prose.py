@@ -1,4 +1,4 @@
-"""What a chapter's sentences owe its cells: a number that somebody printed, an answer to a question."""
+"""What a chapter's sentences owe its cells: printed numbers, and answers to questions."""
 
 import ast
 import re

@@ -4,23 +4,24 @@ from itertools import product
 
 import pytest
 
+from efftx.numbers import fine_tuning_for_everyone as numbers
 from efftx.plots import fine_tuning_for_everyone as pictures
 
-GRID = list(product(pictures.SHAPES, pictures.BITS, (512, 65_536), (True, False)))
+GRID = list(product(numbers.SHAPES, numbers.BITS, (512, 65_536), (True, False)))
 
 
 def test_a_model_of_7b_as_everybody_counts_it():
-    full = pictures.gigabytes("7B", "full, Adam", 16, 512)
+    full = numbers.gigabytes("7B", "full, Adam", 16, 512)
     assert full["trained, with its state"] == pytest.approx(107, rel=0.01)
-    assert pictures.gigabytes("7B", "adapters", 16, 512)["frozen weights"] == pytest.approx(13.4)
-    assert pictures.gigabytes("7B", "adapters", 4, 512)["frozen weights"] == pytest.approx(4.1875)
+    assert numbers.gigabytes("7B", "adapters", 16, 512)["frozen weights"] == pytest.approx(13.4)
+    assert numbers.gigabytes("7B", "adapters", 4, 512)["frozen weights"] == pytest.approx(4.1875)
 
 
 def test_the_adapters_of_the_pretrained_model():
     """As many as efftx makes of it, see experiments/results/fine_tuning.json."""
     d, kv, d_ff = 576, 192, 1536
     ours = 30 * 8 * ((d + d) + (d + 2 * kv) + (d + d) + 3 * (d + d_ff))
-    assert pictures.adapter_numbers(pictures.SHAPES["135M"]) == pytest.approx(ours, rel=0.2)
+    assert numbers.adapter_numbers(numbers.SHAPES["135M"]) == pytest.approx(ours, rel=0.2)
 
 
 @pytest.mark.parametrize(("size", "bits", "length", "checkpoints"), GRID)
@@ -30,7 +31,7 @@ def test_the_widget_over_its_whole_grid(size, bits, length, checkpoints, monkeyp
     pictures.explore_cards(size, bits, length, checkpoints)
     ((figure, caption),) = shown
     (ax,) = figure.axes
-    rows = {m: pictures.gigabytes(size, m, bits, length, checkpoints) for m in pictures.METHODS}
+    rows = {m: numbers.gigabytes(size, m, bits, length, checkpoints) for m in numbers.METHODS}
     ends = {round(bar.get_x() + bar.get_width(), 6) for bar in ax.patches}
     for parts in rows.values():
         assert round(sum(parts.values()), 6) in ends
@@ -38,9 +39,9 @@ def test_the_widget_over_its_whole_grid(size, bits, length, checkpoints, monkeyp
 
 
 def test_checkpoints_and_fewer_bits_take_less():
-    for size in pictures.SHAPES:
+    for size in numbers.SHAPES:
         totals = [
-            sum(pictures.gigabytes(size, "adapters", bits, 512, kept).values())
+            sum(numbers.gigabytes(size, "adapters", bits, 512, kept).values())
             for bits, kept in ((16, False), (16, True), (8, True), (4, True))
         ]
         assert totals == sorted(totals, reverse=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Wedge
 
+from efftx.numbers import hashing as numbers
 from efftx.plots import figures
 from efftx.plots import hashing as pictures
 
@@ -37,23 +38,23 @@ def arcs(ax) -> list[Wedge]:
 
 @pytest.mark.parametrize("n_buckets", N_BUCKETS)
 def test_the_axes_of_a_fan_and_their_opposites_go_round_the_circle(n_buckets):
-    axes = pictures.fan(0.3, n_buckets)
+    axes = numbers.fan(0.3, n_buckets)
     ends = np.concatenate([axes, -axes], axis=1).T
     angles = 0.3 + 2 * np.pi / n_buckets * np.arange(n_buckets)
-    np.testing.assert_allclose(ends, pictures.directions(angles), atol=1e-12)
+    np.testing.assert_allclose(ends, numbers.directions(angles), atol=1e-12)
 
 
 @pytest.mark.parametrize("n_buckets", N_BUCKETS)
 @pytest.mark.parametrize("turn", [0.0, 1.0, 5.0])
 def test_arcs_are_the_buckets(n_buckets, turn):
     _, ax = figures.new_figure(3, 3)
-    rotation = pictures.fan(turn, n_buckets)
+    rotation = numbers.fan(turn, n_buckets)
     pictures.draw_circle(ax, rotation, np.eye(2))
     assert len(arcs(ax)) == n_buckets
     for arc in arcs(ax):
         assert arc.theta2 - arc.theta1 == pytest.approx(360 / n_buckets, abs=1)
         inside = np.radians(np.linspace(arc.theta1 + 1, arc.theta2 - 1, 9))
-        (buckets,) = pictures.buckets_of(pictures.directions(inside), rotation[None])
+        (buckets,) = numbers.buckets_of(numbers.directions(inside), rotation[None])
         assert len(set(buckets)) == 1
         assert matches(arc.get_facecolor(), pictures.bucket_colour(buckets[0]))
 
@@ -63,9 +64,9 @@ def matches(rgba, name: str) -> bool:
 
 
 def test_circles_say_who_is_together():
-    close = pictures.directions(np.radians([1, 2]))
-    opposite = pictures.directions(np.radians([0, 180]))
-    figure = pictures.draw_circles(np.stack([close, opposite]), pictures.fan(np.pi, 4)[None])
+    close = numbers.directions(np.radians([1, 2]))
+    opposite = numbers.directions(np.radians([0, 180]))
+    figure = pictures.draw_circles(np.stack([close, opposite]), numbers.fan(np.pi, 4)[None])
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["rotation 1: bucket 2, both", "rotation 1: buckets 2 and 0"]
 
@@ -74,8 +75,8 @@ def test_circles_say_who_is_together():
 def test_share_together_is_one_less_the_angle_over_the_arc(n_buckets):
     for apart in APART:
         expected = max(0, 1 - apart / (360 / n_buckets))
-        deviation = math.sqrt(expected * (1 - expected) / pictures.N_TURNS)
-        share = pictures.shares_together(n_buckets)[apart]
+        deviation = math.sqrt(expected * (1 - expected) / numbers.N_TURNS)
+        share = numbers.shares_together(n_buckets)[apart]
         assert abs(share - expected) <= 4 * deviation + 1e-9
 
 
@@ -88,12 +89,12 @@ def test_the_circle_turns_to_every_setting(turn, apart, n_buckets, shown):
     pictures.turn_the_circle(turn, apart, n_buckets)
     ((figure, caption),) = shown
     count = int(re.search(r"in (\d+) of 200", caption)[1])
-    assert count == round(200 * pictures.shares_together(n_buckets)[apart])
+    assert count == round(200 * numbers.shares_together(n_buckets)[apart])
     (orange,) = [line for line in figure.axes[1].lines if line.get_markersize() == 9]
     assert orange.get_ydata()[0] == pytest.approx(count / 200)
-    pair = pictures.directions(np.radians([90 + apart / 2, 90 - apart / 2]))
-    rotation = pictures.fan(pictures.TURNS[turn - 1], n_buckets)
-    together = len(set(pictures.buckets_of(pair, rotation[None])[0])) == 1
+    pair = numbers.directions(np.radians([90 + apart / 2, 90 - apart / 2]))
+    rotation = numbers.fan(numbers.TURNS[turn - 1], n_buckets)
+    together = len(set(numbers.buckets_of(pair, rotation[None])[0])) == 1
     assert ("both" in caption) == together
     assert together or apart > 0
 
@@ -153,7 +154,7 @@ def test_found_is_held_against_the_full_matrix():
 
 def test_found_are_earlier_keys_with_a_common_bucket():
     buckets = np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
-    found = [(i, j) for i, j in np.argwhere(pictures.found_by(buckets))]
+    found = [(i, j) for i, j in np.argwhere(numbers.found_by(buckets))]
     assert found == [(1, 0), (2, 0), (3, 1), (3, 2)]
 
 

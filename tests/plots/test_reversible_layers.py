@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from efftx.numbers import reversible_layers as numbers
 from efftx.plots import figures
 from efftx.plots import reversible_layers as pictures
 
@@ -14,7 +15,7 @@ STEPS = range(N_BLOCKS + 1)
 
 
 def test_errors_are_relative_and_of_each_level():
-    np.testing.assert_allclose(pictures.errors_by_level(STORED, REBUILT), WRONG, atol=1e-15)
+    np.testing.assert_allclose(numbers.errors_by_level(STORED, REBUILT), WRONG, atol=1e-15)
 
 
 @pytest.mark.parametrize("n_undone", STEPS)

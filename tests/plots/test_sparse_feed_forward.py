@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
+from efftx.numbers import sparse_feed_forward as numbers
 from efftx.plots import figures
 from efftx.plots import sparse_feed_forward as pictures
 from efftx.plots.colours import bucket_colour
@@ -102,8 +103,8 @@ def test_the_load_is_sorted_block_by_block():
 
 
 def test_bytes_by_hand():
-    assert pictures.mib_read(1, D_MODEL, D_FF) == (32, 0)
-    assert pictures.mib_read(64, D_MODEL, D_FF) == (0.5, 16 * 5 * 1024 * 4 / 2**20)
+    assert numbers.mib_read(1, D_MODEL, D_FF) == (32, 0)
+    assert numbers.mib_read(64, D_MODEL, D_FF) == (0.5, 16 * 5 * 1024 * 4 / 2**20)
 
 
 @pytest.mark.parametrize("n_units", SECONDS)
@@ -115,7 +116,7 @@ def test_units_that_are_on_are_drawn(n_units):
     assert on.size == pictures.UNITS_DRAWN
     assert (on.reshape(-1, n_units).sum(axis=1) == 1).all()
     heights = [bar.get_height() for bar in read.patches]
-    of_units, of_controller = pictures.mib_read(n_units, D_MODEL, D_FF)
+    of_units, of_controller = numbers.mib_read(n_units, D_MODEL, D_FF)
     assert heights == pytest.approx([32, of_units, 0, of_controller])
     _, measured, here = speed.lines
     assert measured.get_ydata() == pytest.approx([n**0.5 for n in SECONDS])

@@ -5,12 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
+from efftx.numbers import sparse_qkv as numbers
 from efftx.plots import figures
 from efftx.plots import sparse_qkv as pictures
 
 D_MODEL = 64
 MODULES = (1, 2, 4, 8, 16, 32, 64)
-GRID = list(itertools.product(MODULES, pictures.CONTENTS))
+GRID = list(itertools.product(MODULES, numbers.CONTENTS))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_curves_are_the_papers_formula_and_least_at_the_root():
 
 
 def test_divisors():
-    assert pictures.divisors(12) == [1, 2, 3, 4, 6, 12]
+    assert numbers.divisors(12) == [1, 2, 3, 4, 6, 12]
 
 
 # What D and E make
@@ -59,15 +60,15 @@ def test_divisors():
 
 @pytest.mark.parametrize("n_modules", MODULES)
 def test_a_permutation_is_reached(n_modules):
-    ours, wanted = pictures.example_matrix(pictures.CONTENTS[1], D_MODEL, n_modules)
+    ours, wanted = numbers.example_matrix(numbers.CONTENTS[1], D_MODEL, n_modules)
     np.testing.assert_array_equal(ours, wanted)
     assert (ours.sum(0) == 1).all()
 
 
 @pytest.mark.parametrize("n_modules", MODULES)
 def test_any_matrix_is_reached_where_one_of_the_factors_is_as_large(n_modules):
-    ours, wanted = pictures.example_matrix(pictures.CONTENTS[2], D_MODEL, n_modules)
-    error = pictures.relative_error(ours, wanted)
+    ours, wanted = numbers.example_matrix(numbers.CONTENTS[2], D_MODEL, n_modules)
+    error = numbers.relative_error(ours, wanted)
     assert error < 1e-12 if n_modules in (1, D_MODEL) else 0.5 < error < 0.9
 
 
@@ -75,11 +76,11 @@ def test_the_best_fit_is_as_good_as_any_other_d_and_e():
     """Small steps from it, in all directions, lead away from the matrix."""
     rng = np.random.default_rng(0)
     wanted = rng.normal(size=(12, 12))
-    d, e = pictures.best_factors(wanted, 3)
-    best = pictures.relative_error(pictures.dense_equivalent(d, e), wanted)
+    d, e = numbers.best_factors(wanted, 3)
+    best = numbers.relative_error(numbers.dense_equivalent(d, e), wanted)
     for _ in range(50):
         others = d + 0.01 * rng.normal(size=d.shape), e + 0.01 * rng.normal(size=e.shape)
-        assert pictures.relative_error(pictures.dense_equivalent(*others), wanted) > best
+        assert numbers.relative_error(numbers.dense_equivalent(*others), wanted) > best
 
 
 def test_matrices_are_cut_into_their_modules():
@@ -116,7 +117,7 @@ def test_the_widget_marks_its_modules_and_draws_their_borders(shown, n_modules, 
 def test_the_widget_shows_a_figure(monkeypatch):
     pages = []
     monkeypatch.setattr(figures, "display", pages.append)
-    pictures.show_modules(8, pictures.CONTENTS[0], d_model=D_MODEL)
+    pictures.show_modules(8, numbers.CONTENTS[0], d_model=D_MODEL)
     assert "<img src=" in pages[0].data
 
 

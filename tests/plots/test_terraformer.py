@@ -5,11 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from efftx.numbers import terraformer as numbers
 from efftx.plots import figures
 from efftx.plots import terraformer as pictures
 
-GRID = list(product(pictures.MODELS, *[(False, True)] * 3))
-MEDIUM, BIG = list(pictures.MODELS)[1:]
+GRID = list(product(numbers.MODELS, *[(False, True)] * 3))
+MEDIUM, BIG = list(numbers.MODELS)[1:]
 
 
 @pytest.mark.parametrize("setting", GRID)
@@ -17,39 +18,39 @@ def test_the_widget_says_what_it_draws(setting, monkeypatch):
     pages = []
     monkeypatch.setattr(figures, "display", pages.append)
     pictures.show_reads(*setting, gb_per_second=20)
-    total = sum(pictures.weights_read(*setting).values())
+    total = sum(numbers.weights_read(*setting).values())
     assert f"A token reads {total / 1e6:,.1f} million weights" in pages[0].data
     assert f"{4 * total / 20e6:,.1f} ms a token" in pages[0].data
 
 
 def test_what_the_dense_models_read_is_their_size():
-    assert sum(pictures.weights_read(MEDIUM, False, False, False).values()) == (
+    assert sum(numbers.weights_read(MEDIUM, False, False, False).values()) == (
         24 * 12 * 1024**2 + 1024 * 32_000
     )
-    big = pictures.weights_read(BIG, False, False, False)
+    big = numbers.weights_read(BIG, False, False, False)
     embedding = big["readout"]  # as large
     assert sum(big.values()) + embedding == pytest.approx(10e9, rel=0.01)
 
 
-@pytest.mark.parametrize("model", pictures.MODELS)
+@pytest.mark.parametrize("model", numbers.MODELS)
 def test_feed_forward_and_qkv_together_save_more_than_one_and_one(model):
     dense, qkv, ff, both = (
-        sum(pictures.weights_read(model, *chosen, True).values())
+        sum(numbers.weights_read(model, *chosen, True).values())
         for chosen in product((False, True), repeat=2)
     )
     assert dense - both > (dense - ff) + (dense - qkv)
 
 
 def test_every_switch_changes_its_part_only():
-    dense = pictures.weights_read(MEDIUM, False, False, False)
+    dense = numbers.weights_read(MEDIUM, False, False, False)
     changed = {
         part
         for chosen in ((True, False, False), (False, False, True))
-        for part, read in pictures.weights_read(MEDIUM, *chosen).items()
+        for part, read in numbers.weights_read(MEDIUM, *chosen).items()
         if read != dense[part]
     }
     assert changed == {"feed-forward", "controller", "readout"}
-    qkv = pictures.weights_read(MEDIUM, False, True, False)
+    qkv = numbers.weights_read(MEDIUM, False, True, False)
     assert qkv["attention"] < dense["attention"] / 20
     assert qkv["feed-forward"] == 1.5 * dense["feed-forward"]
 

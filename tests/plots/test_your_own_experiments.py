@@ -7,45 +7,46 @@ import numpy as np
 import pytest
 
 from efftx.attention import sort_by_bucket
+from efftx.numbers import your_own_experiments as numbers
 from efftx.plots import your_own_experiments as pictures
 from efftx.results import recorded
 
 COMPILED = recorded("devices")["compiled"]
 DEVICES, LENGTHS = (1, 2, 4, 8), (2**20, 2**22)
-GRID = list(product(DEVICES, pictures.STRATEGIES, LENGTHS))
+GRID = list(product(DEVICES, numbers.STRATEGIES, LENGTHS))
 BUCKETS = np.random.default_rng(0).integers(6, size=32)
 
 
 def test_a_ring_sends_as_much_however_many_share_it():
     """Two arrays of 64 numbers for each of 2²⁰ positions, and whether the position is real."""
-    sent = {n: pictures.sent_bytes(pictures.RING, n, 2**20) for n in DEVICES}
+    sent = {n: numbers.sent_bytes(numbers.RING, n, 2**20) for n in DEVICES}
     assert sent == {1: 0, 2: 513 * 2**20, 4: 513 * 2**20, 8: 513 * 2**20}
 
 
 def test_hashing_sends_a_share_of_its_rows():
     """A buffer of an eighth of a device's rows, nine times in each of eight rounds."""
     row = 4 * (2 * 64 + 2 + 8 + 1) + 4 * (1 + 64 + 1)
-    assert pictures.exchange_turn_bytes(8, 2**20, 8) == 2**20 // 8 // 8 * row
-    sent = [pictures.sent_bytes(pictures.SEQUENCE, n, 2**20) for n in (2, 4, 8)]
+    assert numbers.exchange_turn_bytes(8, 2**20, 8) == 2**20 // 8 // 8 * row
+    sent = [numbers.sent_bytes(numbers.SEQUENCE, n, 2**20) for n in (2, 4, 8)]
     assert sent[0] > sent[1] > sent[2] > 8 * 9 * 2**14 * row * 7 // 8
     assert sent[2] < 1.01 * (8 * 9 * 2**14 * row * 7 // 8)
 
 
 def test_an_odd_length_is_filled_up():
-    assert pictures.ring_turn_bytes(4, 101, d=8) == 26 * (2 * 8 * 4 + 1)
-    assert pictures.exchange_turn_bytes(4, 101, 1, d=8) == 4 * (4 * (16 + 4) + 4 * (1 + 9))
+    assert numbers.ring_turn_bytes(4, 101, d=8) == 26 * (2 * 8 * 4 + 1)
+    assert numbers.exchange_turn_bytes(4, 101, 1, d=8) == 4 * (4 * (16 + 4) + 4 * (1 + 9))
 
 
 def test_only_the_compiler_does_not_say():
-    unknown = {name for name in pictures.STRATEGIES if pictures.sent_bytes(name, 4, 2**20) is None}
-    assert unknown == {pictures.COMPILER}
-    assert pictures.sent_bytes(pictures.COMPILER, 1, 2**20) == 0
+    unknown = {name for name in numbers.STRATEGIES if numbers.sent_bytes(name, 4, 2**20) is None}
+    assert unknown == {numbers.COMPILER}
+    assert numbers.sent_bytes(numbers.COMPILER, 1, 2**20) == 0
 
 
 @pytest.mark.parametrize("n_devices", [2, 4, 5])
 def test_in_a_ring_every_device_meets_all_keys_once(n_devices):
     whose = np.array(
-        [[pictures.keys_of(t, d, n_devices) for d in range(n_devices)] for t in range(n_devices)]
+        [[numbers.keys_of(t, d, n_devices) for d in range(n_devices)] for t in range(n_devices)]
     )
     for meets in (*whose, *whose.T):
         assert sorted(meets) == list(range(n_devices))
@@ -56,13 +57,13 @@ def test_in_a_ring_every_device_meets_all_keys_once(n_devices):
 
 def test_slots_are_those_of_the_package():
     order = sort_by_bucket(jnp.asarray(BUCKETS), 6)
-    assert (np.argsort(pictures.slots_of(BUCKETS)) == order).all()
+    assert (np.argsort(numbers.slots_of(BUCKETS)) == order).all()
 
 
 def test_who_travels_has_a_line_in_its_bucket_s_colour():
-    leaves = pictures.leaves_home(BUCKETS, 4)
+    leaves = numbers.leaves_home(BUCKETS, 4)
     assert 0 < leaves.sum() < 32
-    assert not pictures.leaves_home(np.arange(32) // 8, 4).any()
+    assert not numbers.leaves_home(np.arange(32) // 8, 4).any()
     (ax,) = pictures.draw_sorting(BUCKETS, 4, chunk_len=4).axes
     quiet = [line.get_color() == "#DDDDDD" for line in ax.lines]
     assert quiet == list(~leaves)
@@ -70,7 +71,7 @@ def test_who_travels_has_a_line_in_its_bucket_s_colour():
 
 
 def test_lines_of_what_is_held():
-    held = pictures.held_mib(COMPILED, pictures.RING, 2**20)
+    held = numbers.held_mib(COMPILED, numbers.RING, 2**20)
     assert list(held) == list(DEVICES)
     curve = {n: parts["beside them"] for n, parts in held.items()}
     (ax,) = pictures.draw_held({"ring": curve}).axes
@@ -83,13 +84,13 @@ def test_the_widget_over_its_whole_grid(devices, strategy, length, monkeypatch):
     monkeypatch.setattr(pictures, "show", lambda figure, caption: shown.append((figure, caption)))
     pictures.explore_strategies(COMPILED, devices, strategy, length)
     ((figure, caption),) = shown
-    held = sum(pictures.held_mib(COMPILED, strategy, length)[devices].values())
+    held = sum(numbers.held_mib(COMPILED, strategy, length)[devices].values())
     assert f"each holds {held:,.0f} MiB" in caption
     assert ("Nothing travels" in caption) == (devices == 1)
     left, right = figure.axes
     ends = [bar.get_x() + bar.get_width() for bar in left.patches]
     assert min(abs(end - held) for end in ends) < 1e-6
-    sent = [pictures.sent_bytes(name, devices, length) for name in pictures.STRATEGIES]
+    sent = [numbers.sent_bytes(name, devices, length) for name in numbers.STRATEGIES]
     widths = [bar.get_width() * 2**20 for bar in right.patches]
     assert widths == pytest.approx([n or 0 for n in sent])
 

@@ -55,7 +55,9 @@ ROWS = {
     "bits_per_byte": Row(bits, (W, TOKENS), bits_in_chunks, second=False),
     "mean_bits": Row(counted_bits, (W, TOKENS), bits, second=False),
     "value_and_gradient": Row(gradient(1), (W, TOKENS), gradient(2), gradients=False),
-    "train_step": Row(a_step, (W, TOKENS), gradients=False, fails={"float16": "not finite"}),
+    "train_step": Row(
+        a_step, (W, TOKENS), gradients=False, refuses={"float16": "float32 or bfloat16"}
+    ),
 }
 ROWS |= {
     name: Elsewhere(row)

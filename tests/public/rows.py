@@ -15,7 +15,6 @@ class Row:
     compiles: bool = True  # False: its numbers must be known
     second: bool = True  # False: the gradient of the gradient is tried on its parts only
     refuses: Mapping = field(default_factory=dict)  # by column, a pattern of the sentence
-    fails: Mapping = field(default_factory=dict)  # the same, of what is still to be mended
 
 
 @dataclass(frozen=True, eq=False)
