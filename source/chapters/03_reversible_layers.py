@@ -776,10 +776,10 @@ assert many_short["reversible"] > many_short["checkpoint"]
 #
 # > As of November 2026 we know of no large language model in daily use that is trained reversibly;
 # > `jax.checkpoint` and its like are what most people take. Research went on. *BDIA* (ICML 2025)
-# > makes the inverse exact to the bit ([arXiv 2407.09093](https://arxiv.org/abs/2407.09093)). *MEFT*
-# > turns pretrained models into reversible ones by adapters, and reports 84 % less memory for
-# > activations ([arXiv 2306.00477](https://arxiv.org/abs/2306.00477)); *Reversing Large Language
-# > Models* converts pretrained models whole
+# > makes the inverse exact to the bit ([arXiv 2407.09093](https://arxiv.org/abs/2407.09093)).
+# > *MEFT* turns pretrained models into reversible ones by adapters, and reports 84 % less memory
+# > for activations ([arXiv 2306.00477](https://arxiv.org/abs/2306.00477)); *Reversing Large
+# > Language Models* converts pretrained models whole
 # > ([arXiv 2512.02056](https://arxiv.org/abs/2512.02056)).
 #
 # ## Exercises
