@@ -526,8 +526,9 @@ assert moment_bytes(state_8bit) < 2.1
 # Two bytes for the codes, and 4 bytes of absmax for every 256 of them, twice: 2.03. A few biases
 # are shorter than a block and have an absmax to themselves.
 #
-# ▸ So these numbers need not be in float32: eight bits were enough to *run* a trained model, and
-# enough for Adam's moments, half of what is fixed, if their roots are kept.
+# ▸ So not all of these numbers must be in float32: eight bits were enough to *run* a trained model,
+# and enough for Adam's moments, half of what is fixed, if their roots are kept. The weights that
+# small steps must move are another matter.
 #
 # A longer run of the same comparison is in `experiments/eight_bit_adam.py`. Two seeds, to see how
 # much two runs differ that differ in nothing but chance:

@@ -218,8 +218,8 @@ plots.show(
 # %% [markdown]
 # ▸ In layer 0 along the diagonal: its heads listen to the bytes just before. In layer 1 in stripes,
 # keys that many queries listen to. A head that listens to everything alike would be a triangle
-# without a pattern, each row a little paler than the one above it; there is none here, most of each
-# triangle is pale because these keys get next to nothing.
+# without a pattern, each row a little paler than the one above it. None is like that here. Most of
+# each triangle is pale: these keys get next to nothing.
 #
 # Whose are the stripes? Here is one head with its letters. Pick a row, and read in it which letters
 # its query takes from.
@@ -509,9 +509,8 @@ assert jnp.allclose(jax.nn.softmax(scores), jnp.array([0.8808, 0.1192]), atol=1e
 #
 # ### The online softmax
 #
-# ▸ It does not: a row can be used up as it comes. Take the largest score *so far*, and when a
-# larger one comes, **correct** what has been summed. For a set of keys, keep three things for each
-# query:
+# ▸ It can be used up as it comes. Take the largest score *so far*, and when a larger one comes,
+# **correct** what has been summed. For a set of keys, keep three things for each query:
 #
 # $$m = \max_j s_j, \qquad \ell = \sum_j e^{s_j - m}, \qquad a = \sum_j e^{s_j - m}\, v_j.$$
 #

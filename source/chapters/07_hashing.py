@@ -499,8 +499,8 @@ for k in range(1, len(DEGREES)):
         assert abs(frequency - theory) < 0.01
 
 # %% [markdown]
-# The theory knows nothing of text or of the model, and agrees to within a hundredth in every bin.
-# The angle is all that matters.
+# The theory knows nothing of text or of the model, and agrees to within a hundredth in every one of
+# these bins. The angle is all that matters.
 #
 # ## What rounds buy
 #
