@@ -371,10 +371,11 @@ assert table["both"] < table["neither"] / 3
 assert table["both"] < min(table["loss in chunks"], table["layers in chunks"])
 
 # %% [markdown]
-# ▸ Here they save about as much: one leaves 326 MiB of 521, the other 336. Each cut alone leaves
-# the other's wide array in place. Together they leave 113 MiB, what the attention keeps, with its
-# layer norm; the feed-forward layer's own norm is taken chunk by chunk, too. That is the business
-# of [reversible layers](03_reversible_layers.ipynb) and of the chapters on attention.
+# ▸ Here they save about as much: of 521 MiB the loss in chunks leaves 326, the layers in chunks
+# leave 336. Each cut alone leaves the other's wide array in place. Together they leave 113 MiB,
+# what the attention keeps, with its layer norm; the feed-forward layer's own norm is taken chunk by
+# chunk, too. That is the business of [reversible layers](03_reversible_layers.ipynb) and of the
+# chapters on attention.
 #
 # ## What does it cost?
 #
