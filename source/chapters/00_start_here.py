@@ -85,8 +85,8 @@ print(text[text.index('The "with" statement is') :].partition(".")[0] + ".")
 # About half a million bytes. The talk promises "up to 1 million tokens" on a single GPU or TPU, so
 # let us ask for $L = 2^{20}$, a little more than a million.
 #
-# **Guess before you read on.** One attention head, float32: does its score matrix fit into your
-# laptop? Into a graphics card with 80 GB?
+# Guess before you read on: one attention head, float32. **Does its score matrix fit into your
+# laptop? Into a graphics card with 80 GB?**
 #
 # We need not try. JAX compiles a function before it runs it, and the compiler already knows how
 # much working memory the program will take. So we can weigh what we could never lift:
@@ -113,15 +113,15 @@ working_memory = weigh(full, (million, 64), (million, 64))
 
 assert matrix == 4_398_046_511_104
 assert working_memory >= matrix
-print(f"one score matrix:         {matrix / 1e12:.1f} TB")
+print(f"one score matrix:         {matrix / 1e12:.1f} TB, or {matrix / 80e9:.0f} cards of 80 GB")
 print(f"what the compiler wants:  {working_memory / 1e12:.1f} TB")
 
 # %% [markdown]
-# **Tera**bytes: for one head, of one layer. (Why twice the matrix? Scores, masked scores and
-# weights are made one from the other, and while one is written, the one that it is made from must
-# still be there.) And memory is only half of the trouble. Chapter 06
-# computes the same result piece by piece, without ever holding the matrix; a million times a
-# million comparisons remain to be made.
+# ▸ Into neither: it takes 4.4 **tera**bytes, 55 such cards, for one head of one layer. (Why does
+# the compiler want twice the matrix? Scores, masked scores and weights are made one from the other,
+# and while one is written, the one that it is made from must still be there.) And memory is only
+# half of the trouble. Chapter 06 computes the same result piece by piece, without ever holding the
+# matrix; a million times a million comparisons remain to be made.
 #
 # Does every position have to be compared with every other? The Reformer says no. *Hash* the
 # vectors, so that those that point the same way tend to fall into the same bucket. Sort them by
@@ -138,6 +138,7 @@ def lsh_scores(length, n_hashes, chunk_len=64):
 
 few, all_pairs = lsh_scores(million, n_hashes=4), million**2
 assert all_pairs == 2048 * few
+assert (2 * million) ** 2 == 4096 * lsh_scores(2 * million, n_hashes=4)
 print(f"{few:,} scores instead of {all_pairs:,}")
 
 # %% [markdown]
@@ -252,7 +253,7 @@ print(f"full attention:       {share_with_all:.1%}")
 # %% [markdown]
 # More than half, by memory alone! But the full matrix has 8,192 scores for each byte. (Those that
 # look ahead can be skipped, so on average half of them are needed.) **What do you expect of LSH
-# attention** with 128, one sixty-fourth? And if it may hash again?
+# attention with 128, one sixty-fourth? And if it may hash again?**
 
 # %%
 from efftx.plots import ask
@@ -282,7 +283,9 @@ my_guess.show(
 )
 
 # %% [markdown]
-# An eighth of the scores, and almost nothing lost: the hash finds the comparisons that matter.
+# ▸ With one sixty-fourth of the scores it is still right more than three quarters as often as full
+# attention. With 8 rounds, an eighth of the scores, almost nothing is lost: the hash finds most of
+# the comparisons that matter.
 #
 # What shall we do with what was saved? Remember more! Let LSH attention read four times as much
 # text, and ask both about the same last 4,096 bytes. Full attention remembers 8,192, LSH attention
@@ -297,6 +300,7 @@ short_memory = share_right(read(exact, window)[-asked:], window[-asked - 1 :])
 
 assert 4 * lsh_scores(len(book), n_hashes=4) == len(window) ** 2
 assert long_memory > short_memory
+print(f"about the last {asked:,} bytes:")
 print(f"full attention remembers  {len(window):,} bytes and guesses {short_memory:.1%}")
 print(f"LSH attention remembers  {len(book):,} bytes and guesses {long_memory:.1%}")
 
@@ -328,8 +332,9 @@ for pair in zip(original.splitlines(), letters.splitlines(), strict=True):
 #
 # Chapters 00 and 01 set the scene. After them the three pillars stand on their own, in the order of
 # the talk: **memory** (02–05), **time** (06–09) and **sparsity** (10–12). Read them in any order,
-# and the chapters of one pillar from its first to its last. Chapter 13 looks back at the talk's
-# predictions.
+# and the chapters of one pillar from its first to its last. Chapters 13 to 15 look further: how
+# people fine-tune today, how you go on with your own text and hardware, and which of the talk's
+# predictions came true.
 #
 # **What you should know.** Python and NumPy; what a matrix product, a gradient and a softmax are.
 # No JAX (it follows below), and nothing about Transformers: chapter 01 builds one.
@@ -337,9 +342,10 @@ for pair in zip(original.splitlines(), letters.splitlines(), strict=True):
 # **How a chapter goes.** An idea in words, then as an equation, then as the plainest code that
 # computes it. Then the efficient version, a proof that both agree, a measurement and a picture; at
 # the end the limits. Its first lines say how long it takes to read and to run, and how much memory
-# it needs, all measured when the chapter was built. Every claim about values, bytes or counts is an
-# `assert` in a cell: change the cell and see what happens. Times depend on your machine and are
-# only printed. Where you are asked for a guess, make one before you scroll.
+# it needs, all measured when the chapter was built. Claims about values, bytes and counts are
+# `assert`s in cells: change a cell and see what happens. Times depend on your machine and are only
+# printed. A question in bold type asks for your guess: make one before you scroll. The answer
+# stands further down, behind a small triangle.
 #
 # **How an exercise goes.** Each has three parts or more, from ★☆☆ to ★★★, with the minutes that
 # they may take. A part says what is wanted and leaves a function for you to fill in. Under it are
@@ -576,8 +582,8 @@ assert jnp.allclose(jax.vmap(jax.grad(cube))(w), 3 * w**2, rtol=1e-4)
 # a weight is a number of bytes, the same at every run, chapters can `assert` it.
 #
 # Let us weigh something to take with us into the first pillar. Below are layers in a `scan`, each a
-# matrix product and a sigmoid, on 1,024 positions of width 64. **Guess:** with 64 layers instead of
-# 8, how much more memory does the result take? And the gradient for the weights?
+# matrix product and a sigmoid, on 1,024 positions of width 64. Guess: **with 64 layers instead of
+# 8, how much more memory does the result take? And the gradient for the weights?**
 
 
 # %%
@@ -601,13 +607,14 @@ for n, result, gradient in zip(depths, for_result, for_gradient, strict=True):
 print(f"for the gradient each layer keeps {kept:.1f} activations")
 
 # %% [markdown]
-# The result needs no more: each layer overwrites the one before. The gradient needs something of
-# *every* layer when it comes back: what went into the product, and the slope of the sigmoid. So
-# depth costs memory only in training. And `cube` has shown that what is kept may also be rebuilt.
+# ▸ The result needs no more: each layer overwrites the one before. The gradient needs something of
+# *every* layer when it comes back, two activations: what went into the product, and the slope of
+# the sigmoid. So depth costs memory only in training. And `cube` has shown that what is kept may
+# also be rebuilt.
 #
 # The simplest way to do that is **`jax.checkpoint`**: of the function that it wraps only the
 # arguments are kept, and on the way back the function runs once more. It is the opponent that
-# reversible layers will have to beat. How much does a layer keep now?
+# reversible layers will have to beat. **How much does a layer keep now?**
 
 # %%
 def deep_with_checkpoints(x, weights):
@@ -626,7 +633,7 @@ assert 0.9 < kept_now < kept - 0.5
 print(f"with checkpoints each layer keeps {kept_now:.1f} activations")
 
 # %% [markdown]
-# One, its input: the rest is computed twice.
+# ▸ One activation, its input. The rest is computed twice.
 #
 # Chapter [02](02_where_the_memory_goes.ipynb) adds up the whole bill, and chapter
 # [03](03_reversible_layers.ipynb) stops paying for depth.
@@ -635,8 +642,7 @@ print(f"with checkpoints each layer keeps {kept_now:.1f} activations")
 # ## What the talk claims, and where you can test it
 #
 # The figures are those of the talk's slides and of the papers named below; in the chapters they
-# stand beside what is measured there. A link leads nowhere as long as the map above says that its
-# chapter is in preparation.
+# stand beside what is measured there.
 #
 # <table>
 # <tr><th>The claim</th><th>In figures</th><th>Chapter</th></tr>

@@ -164,7 +164,10 @@ for name, series in times.items():
     print(f"{name:9}", *(f"{value:7.1f} µs" for value in each), "for each position")
 
 # %% [markdown]
-# The last two lines hold the whole story of this course. Look at the right half of them. At short
+# ▸ On the machine that built this page, somewhere between 64 and 256 positions: at 64 attention was
+# still the faster one, at 256 no longer.
+#
+# The two printed lines hold the story of this course. Look at the right half of them. At short
 # lengths the time *for each position* falls in both, for what it costs to start a layer at all is
 # shared by more positions. From there the LSTM's comes to rest: each position waits for the one
 # before, and a step takes what it takes. That of attention rises, as there is more and more to
@@ -202,10 +205,13 @@ assert heard["LSTM"][0] < 1e-6
 assert heard["attention"].min() > 1e-3
 
 # %% [markdown]
-# A straight line on a logarithmic axis is exponential decay. Training can open the forget gates,
-# and a trained LSTM can hear much further than this one. But it has to *learn* to keep each thing,
-# before it can learn what the thing is good for. With attention the way is one step long from the
-# start.
+# ▸ The LSTM's is a straight line, and that is exponential decay: at distance 99, less than a
+# millionth of the last input's influence is left. Attention's goes up and down, but does not fall
+# with the distance.
+#
+# Training can open the forget gates, and a trained LSTM can hear much further than this one. But it
+# has to *learn* to keep each thing, before it can learn what the thing is good for. With attention
+# the way is one step long from the start.
 #
 # ## Attention: look it up
 #
@@ -236,8 +242,9 @@ for width in (4, 64, 1024):
 assert largest > 0.9
 
 # %% [markdown]
-# The scores vary by $\sqrt d$. Exponentials of such numbers leave nearly everything to one key:
-# the softmax has become a hard choice before anything was learned, and a hard choice has next to no
+# ▸ They gather on one key: at width 1,024 the largest of the 64 weights is 0.96 in the mean. The
+# scores vary by $\sqrt d$, and exponentials of such numbers leave nearly everything to the largest.
+# The softmax has become a hard choice before anything was learned, and a hard choice has next to no
 # gradient. Divided by $\sqrt d$, wide vectors start as softly as narrow ones.
 #
 # In a loop, one query and one key at a time:
@@ -290,8 +297,8 @@ shuffled = jax.random.permutation(jax.random.key(4), 6)
 assert jnp.allclose(attend(q, k[shuffled], v[shuffled]), attend(q, k, v), atol=1e-6)
 
 # %% [markdown]
-# Nothing. To attention a text is a bag of words. A recurrent network has the order in its bones; a
-# Transformer must be *told*: a vector for the position is added to the vector of each word.
+# ▸ Nothing. To attention a text is a bag of words. A recurrent network has the order in its bones;
+# a Transformer must be *told*: a vector for the position is added to the vector of each word.
 #
 # ### It must not see the future
 #
@@ -526,6 +533,8 @@ assert abs(losses[0] - 8) < 0.2
 assert np.mean(losses[-50:]) < 4
 
 # %% [markdown]
+# ▸ Near 3 bits, in the mean of the last 50 steps.
+#
 # And to write is to ask it for one byte after the other. What it has not written yet lies in its
 # future, so it does not matter what stands there:
 
@@ -544,10 +553,10 @@ for n in range(8, 64):
 print(bytes(written.astype(np.uint8)).decode("ascii", "replace"))
 
 # %% [markdown]
-# No English yet, but spaces, endings and pieces of words, after a few seconds. **This model is the
-# whole course.** What comes later exchanges one function of it: chapter 03 how `block` adds, 04 how
-# `feed_forward` and `mean_loss` go through the positions, 05 where `moments` live and in how many
-# bits, 06 to 09 `attend`, 10 `feed_forward`, 11 the projections of `multi_head`.
+# No English yet, but spaces, endings and pieces of words. **This model is the whole course.** What
+# comes later exchanges one function of it: chapter 03 how `block` adds, 04 how `feed_forward` and
+# `mean_loss` go through the positions, 05 where `moments` live and in how many bits, 06 to 09
+# `attend`, 10 `feed_forward`, 11 the projections of `multi_head`.
 #
 # ## Encoder and decoder
 #
@@ -673,10 +682,11 @@ for question, ours, right in wrong[:3]:
 assert before < 5 < 50 < score
 
 # %% [markdown]
-# Not a parrot: numbers that it never saw come out right, units and tens turned. Not a perfect
-# translator either. **Look at the mistakes: what do they have in common?**
+# ▸ Not a parrot: it never saw any of these numbers, and about half of them come out right to the
+# letter, units and tens turned. Not a perfect translator either. Look at the three mistakes: **what
+# do they have in common?**
 #
-# In each, the English leaves something out: a hundred, a ten or a unit that is zero. There the
+# ▸ In each, the English leaves something out: a hundred, a ten or a unit that is zero. There the
 # model loses its place. A number without gaps has eleven German pieces, so we can count:
 
 # %%
@@ -698,7 +708,7 @@ assert is_right[gaps].mean() < 0.4
 #
 # Before it writes a piece, the decoder looks at the English words. We can look over its shoulder:
 # the weights of cross-attention, a row for each piece to be written, a column for each English
-# piece. **Where should the row of *zwei* in *zweiundvierzig* have its weight?**
+# piece. **Where should the row of "sechs" in "sechsunddreißig" have its weight?**
 
 # %%
 from efftx.models import cross_attention_maps
@@ -723,10 +733,11 @@ plots.show(
 )
 
 # %% [markdown]
-# Nobody told the model which word translates which. Read the picture from top to bottom: for the
-# units the frame jumps ahead, for the tens it comes back. For *und*, which has no counterpart here,
-# it found one: the hyphen. Try other numbers and heads. Not every head is so tidy, and this one
-# errs as well: what a head looks at is a hint of what the model computes, and not an explanation.
+# ▸ On *six*, behind *thirty* and the hyphen, and there it is. Nobody told the model which word
+# translates which. Read the picture from top to bottom: for the units the frame jumps ahead, for
+# the tens it comes back. For *und*, which has no counterpart here, it found one: the hyphen. Try
+# other numbers and heads. Not every head is so tidy, and this one errs as well: what a head looks
+# at is a hint of what the model computes, and not an explanation.
 
 # %%
 import ipywidgets as widgets
@@ -745,8 +756,8 @@ display(widgets.VBox([widgets.HBox(list(controls.values())), picture]))
 # ## The table of the talk
 #
 # What did this give on real text? The talk shows the table of the Transformer paper: BLEU on WMT
-# 2014, English to German, and the FLOPs that training took. **Before you look: would you expect
-# the best translator to have been the most expensive one?**
+# 2014, English to German, and the FLOPs that training took. Before you look: **was the best
+# translator the most expensive one?**
 
 # %%
 SYSTEMS = {  # BLEU, FLOPs: as in the talk; its ByteNet, 23.75 BLEU, has no FLOPs
@@ -765,6 +776,9 @@ plots.show(
 )
 
 # %% [markdown]
+# ▸ No. Transformer big, the best, took about an eighth of the FLOPs of the most expensive system,
+# an ensemble of GNMT; Transformer base, the second best, took the fewest of all.
+#
 # (For the big one the talk prints 28.4 and, in brackets, 29.1. The first is Vaswani et al.'s; we
 # use it.)
 #
@@ -836,7 +850,7 @@ for name, (n_layers, d_model, d_ff, _) in SHAPES.items():
 # (The paper prints 65 and 213 million parameters.) The arithmetic is less than half of the hardware
 # time. The rest went elsewhere: to padding, softmax and norms, to waiting for memory and for each
 # other, or it never was, if a GPU "sustained" less than 9.5 TFLOPS. Keep the distinction in mind
-# when you read a table of costs: **FLOPs of the machine, or of the model?**
+# when you read a table of costs: are these FLOPs of the machine, or of the model?
 #
 # ## The same model, larger
 #
@@ -859,8 +873,8 @@ plots.show(
 )
 
 # %% [markdown]
-# BERT and ALBERT are Transformers. Nothing in this chart says that ALBERT understands English
-# better than people do. It does better on these nine tests.
+# ▸ Between BERT and ALBERT, at 87.1. Both of these are Transformers. Nothing in this chart says
+# that ALBERT understands English better than people do. It does better on these nine tests.
 #
 # ## What it takes to own one
 #
@@ -914,7 +928,9 @@ for name, needed in needs.items():
 assert round(BYTES_EACH * MODELS["BERT-Large"] / 1e9, 2) == 5.36
 
 # %% [markdown]
-# So BERT-Large fits, with more than half of the card to spare. Or does it? The talk quotes a table:
+# ▸ GPT-3 fills 233 of them.
+#
+# BERT-Large fits into one, with more than half of it to spare. Or does it? The talk quotes a table:
 # with sequences of 384 tokens, the largest batch on that card is **zero**. Parameters are not what
 # fills it. [The next chapter](02_where_the_memory_goes.ipynb) finds out what does.
 #

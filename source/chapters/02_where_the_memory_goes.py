@@ -2,8 +2,8 @@
 # # 02 · Where the memory goes
 #
 # *Pillar one: memory.* Before we save memory we want to know who takes it. This chapter writes a
-# ledger of a training step, entry by entry, from nothing but the sizes of the model. It turns out
-# to be right.
+# ledger of a training step, entry by entry, from nothing but the sizes of the model, and compares
+# it with what JAX keeps.
 #
 # After this chapter you can
 #
@@ -63,7 +63,7 @@ assert n_bert == 335_141_888
 # %%
 per_parameter = {"parameter": 4, "gradient": 4, "Adam's first moment": 4, "Adam's second moment": 4}
 fixed = sum(per_parameter.values()) * n_bert
-print(f"{fixed / 1e9:.2f} GB")
+print(f"parameters {4 * n_bert / 1e9:.2f} GB, all four {fixed / 1e9:.2f} GB")
 assert round(fixed / 1e9, 2) == 5.36
 
 # %% [markdown]
@@ -102,9 +102,9 @@ assert ((100, 32), "float32") in shapes  # the inside after the ReLU, for the gr
 assert ((100, 32), "bool") in shapes  # where the inside is positive
 
 # %% [markdown]
-# Here they all are: the two matrices, which are there anyway; $x$; the inside after the ReLU; and
-# its signs. (JAX may list one more array of the inside's shape. It is full of zeros, from JAX's
-# rule for the ReLU, and a compiler throws it out.)
+# ▸ The two matrices, which are there anyway; $x$; the inside after the ReLU; and its signs. (JAX
+# may list one more array of the inside's shape. It is full of zeros, from JAX's rule for the ReLU,
+# and a compiler throws it out.)
 #
 # What is kept *beyond what was given* is the memory we are looking for. This function adds it up:
 
@@ -189,7 +189,7 @@ assert of_block == {
 }
 
 # %% [markdown]
-# Eight are as wide as the model: each of the two norms keeps three for its own gradient, and what
+# ▸ Eight are as wide as the model: each of the two norms keeps three for its own gradient, and what
 # it hands on, the input of the layer behind it. Four are q, k, v and what the heads return. Two are
 # scores, before the softmax and after it. And there is the inside of the feed-forward layer, with
 # its signs, which take a quarter of its bytes. In float32 numbers for each position:
@@ -221,7 +221,7 @@ for length in (64, 272, 1024):
     print(f"{length:5} positions: scores {parts['scores'] / sum(parts.values()):.0%}")
 
 # %% [markdown]
-# From a few hundred positions on the scores are the larger half, and they keep growing.
+# ▸ At 272 positions. From there on the scores are the larger half, and they keep growing.
 #
 # ## A ledger for the whole model
 #
@@ -330,6 +330,9 @@ for name, (_, planned, predicted) in curves.items():
     assert 0.85 < slope < 1.15
 
 # %% [markdown]
+# ▸ Along straight lines with the blocks and with the batch, and along a parabola with the length:
+# the scores of an example grow with its square.
+#
 # ## Back to BERT
 #
 # BERT-Large differs from our model. It has dropout and a GELU, and it ran on software that kept the
@@ -358,10 +361,15 @@ print(f"one example of 512 tokens: {example / 1e9:.2f} GB; what is fixed: {fixed
 assert 0.4 < example / fixed < 0.5
 
 # %% [markdown]
-# Nearly half as much. With a third example the batch takes more than all that is fixed: that is
-# what fills the card. Now the prediction. A card "with 12 GB" has 12 GiB, and some of it is taken
-# by the driver and by the library; let 11.2 GiB be usable. **With 16 bytes per parameter, do you
-# expect the prediction to be above or below the quoted batches?** The talk's is 12 at 64 tokens.
+# ▸ Nearly half as much.
+#
+# ▸ And so we know what fills the rest of the card: gradients and Adam's moments take 4 GB of it
+# whatever the batch, and activations all that the batch lets them. With a third example of 512
+# tokens they take more than all that is fixed.
+#
+# Now the prediction. A card "with 12 GB" has 12 GiB, and some of it is taken by the driver and by
+# the library; let 11.2 GiB be usable. **With 16 bytes per parameter, do you expect the prediction
+# to be above or below the quoted batches?** The talk's is 12 at 64 tokens.
 
 # %%
 my_guess = plots.ask("the batch predicted at 64 tokens")
@@ -387,6 +395,7 @@ my_guess.show(
 )
 for name, values in batches.items():
     print(f"{name:9} {values}")
+print(f"fixed, with 28 bytes: {28 * n_bert / GIB:.1f} GiB")
 assert batches["28 bytes"] == [13, 6, 2, 1, 1, 1]
 times = [ours / theirs for ours, theirs in zip(batches["16 bytes"], quoted, strict=True) if theirs]
 assert min(times) >= 2
@@ -394,9 +403,9 @@ assert max(times) == 4
 assert batches["16 bytes"][0] == 33
 
 # %% [markdown]
-# Far above: two to four times. With the 16 bytes that we know of, batches of 33 should have fit at
-# length 64. To come down to the quoted 12 one must assume about 28 bytes per parameter; then what
-# is fixed takes 8.7 of the 11.2 GiB. We *fitted* that number; we do not know what the other 12
+# ▸ Far above: two to four times. With the 16 bytes that we know of, batches of 33 should have fit
+# at length 64. To come down to the quoted 12 one must assume about 28 bytes per parameter; then
+# what is fixed takes 8.7 of the 11.2 GiB. We *fitted* that number; we do not know what the other 12
 # bytes were. Copies of the gradients would be one candidate.
 #
 # And then there are the last two rows. We predict that one example of 384 or 512 tokens fits, and
@@ -421,9 +430,10 @@ assert at_least == 704
 assert at_most == 128
 
 # %% [markdown]
-# Both cannot be. **No model of this form has all six rows**, whatever its constants. Something else
-# happened at 384 and 512, and from the table alone we cannot tell what. So we take from it what it
-# does show, that the batch shrinks faster than the length grows, and do not fit its last two rows.
+# ▸ None of this form: both cannot be. **No such model has all six rows**, whatever its constants.
+# Something else happened at 384 and 512, and from the table alone we cannot tell what. So we take
+# from it what it does show, that the batch shrinks faster than the length grows, and do not fit its
+# last two rows.
 #
 # ## "1 million tokens"
 #
@@ -466,10 +476,12 @@ assert 1 / 2 < in_blocks / full < 0.6
 assert flops.step_flops(ways["LSH in its place"]) < flops.step_flops(ways["+ reversible"]) / 20
 
 # %% [markdown]
-# Without full attention's matrix, everything else is a matter of gigabytes. Chunks and reversible
-# layers bring it down to the few arrays that must be there. What blocked attention hardly saves is
-# time. It leaves out the blocks above the diagonal, which nobody may look at, and that is not even
-# half of the arithmetic; what remains still grows with the square of the length. For that there is
+# ▸ It is the same one: to do without full attention's matrix. Blocked attention leaves less than a
+# thousandth of the bytes; as long as the matrix is there, nobody would notice what the others save.
+# Once it is gone, everything else is a matter of gigabytes, and chunks and reversible layers bring
+# it down to the few arrays that must be there. What blocked attention hardly saves is time. It
+# leaves out the blocks above the diagonal, which nobody may look at, and that is not even half of
+# the arithmetic; what remains still grows with the square of the length. For that there is
 # [LSH attention](08_lsh_attention.ipynb).
 #
 # The same in a size for which all bars are visible, with a budget of 16 GiB:
@@ -540,7 +552,7 @@ assert max_batch(replace(model, n_layers=100), 8 * GIB).reason.startswith("param
 #
 # Memory can be traded for arithmetic: what is not kept is computed once more. A training step of
 # the plain model has three times the products of its forward pass: once forward, twice backward.
-# Reversible blocks go forward once more, on the way back. **How much longer does that take?**
+# Reversible blocks go forward once more, on the way back. **How much more arithmetic is that?**
 
 # %%
 assert flops.step_flops(model) == 3 * flops.forward_flops(model)
@@ -549,6 +561,8 @@ print(f"reversible: {more - 1:.0%} more arithmetic")
 assert 1.25 < more < 4 / 3
 
 # %% [markdown]
+# ▸ 29% more, a little less than a third: all but the readout is computed once more.
+#
 # ## Its limits, honestly
 #
 # - The ledger counts what *JAX* keeps for *our* layers. Another framework, or another rule for the

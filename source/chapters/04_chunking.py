@@ -75,8 +75,8 @@ assert jnp.allclose(feed_forward(params, x[3:7]), y[3:7], atol=1e-5)
 
 # %% [markdown]
 # The same as rows 3 to 6 of the whole. A feed-forward layer treats every position alike and by
-# itself; no row of the output looks at another row of the input. So we are free to say *when* each
-# row is computed.
+# itself; no row of the output looks at another row of the input. ▸ So its inside need not exist all
+# at once: we are free to say *when* each row is computed. The same will be true of the loss.
 #
 # Attention is different. It is what carries information from one position to another, and there a
 # slice gives something else:
@@ -162,11 +162,11 @@ assert needs["in a loop of 8 chunks"][0] > 0.9 * inside
 assert needs["in a loop of 8 chunks"][1] > 0.7 * needs["whole"][1]
 
 # %% [markdown]
-# Not even forward does the loop help: Python has written it out eight times, and nothing in the
-# program tells the compiler to finish one chunk before it begins the next. In training it saves a
-# quarter, and no more. There the reason lies deeper: the backward pass wants the inside of *every*
-# chunk, and so autodiff keeps them all, as much as the inside of the whole layer. A real loop, one
-# turn after the other, will mend the first; it does nothing for the second.
+# ▸ It does not: in training the loop saves a quarter, and no more. The backward pass wants the
+# inside of *every* chunk, and so autodiff keeps them all, as much as the inside of the whole layer.
+# And not even forward does the loop help: Python has written it out eight times, and nothing in the
+# program tells the compiler to finish one chunk before it begins the next. A real loop, one turn
+# after the other, will mend that; it does nothing for the backward pass.
 #
 # ## Chunks in both directions
 #
@@ -225,7 +225,7 @@ for name, chunks in [("ours", in_chunks), ("efftx", map_chunks)]:
 print(f"one chunk of the inside: {one_chunk:.0f} MiB")
 
 # %% [markdown]
-# By about twenty. Three or four chunks' worth is in use at a time: the inside, its gradient, and
+# ▸ By about twenty. Three or four chunks' worth is in use at a time: the inside, its gradient, and
 # what lies between. That part no longer depends on the length at all. The factor is not 32, the
 # number of chunks, because of what has no chunks: the sums of the weights' gradients, and copies of
 # the vectors.
@@ -234,6 +234,8 @@ print(f"one chunk of the inside: {one_chunk:.0f} MiB")
 
 # %%
 picture = {"length": 16_384, "d_model": 512, "d_ff": 2048}
+shapes_drawn = (16_384, 512), (16_384, 2048), (1024, 2048)
+assert [rows * width * 4 // 2**20 for rows, width in shapes_drawn] == [32, 128, 8]
 plots.show(
     pictures.draw_layer(**picture, chunk_len=1024),
     "A feed-forward layer of 16,384 positions. Its input and its output exist as a whole, 32 MiB "
@@ -369,10 +371,11 @@ assert table["both"] < table["neither"] / 3
 assert table["both"] < min(table["loss in chunks"], table["layers in chunks"])
 
 # %% [markdown]
-# Each cut alone leaves the other's wide array in place. Together they leave what the attention
-# keeps, with its layer norm; the feed-forward layer's own norm is taken chunk by chunk, too. What
-# is left is the business of [reversible layers](03_reversible_layers.ipynb) and of the chapters on
-# attention.
+# ▸ Here they save about as much: of 521 MiB the loss in chunks leaves 326, the layers in chunks
+# leave 336. Each cut alone leaves the other's wide array in place. Together they leave 113 MiB,
+# what the attention keeps, with its layer norm; the feed-forward layer's own norm is taken chunk by
+# chunk, too. That is the business of [reversible layers](03_reversible_layers.ipynb) and of the
+# chapters on attention.
 #
 # ## What does it cost?
 #
@@ -400,12 +403,12 @@ assert flops.step_flops(chunked) - flops.step_flops(whole) == one_layer // 2
 print(f"more arithmetic in the layer: {(one_layer / 2) / (3 * one_layer):.0%}")
 
 # %% [markdown]
-# A sixth more of the layer, in theory. In practice time depends on the chunk length. Short chunks
+# ▸ A sixth more of the layer. How much more *time* it is depends on the chunk length. Short chunks
 # are many small products instead of a few large ones, and each turn of the loop adds to the sum of
 # the weights' gradients, which takes as long as ever, however short the chunk. Long chunks do not
-# fit the cache. **How much working memory do chunks of 64 need,** forward and backward, if the layer
-# is 1,024 wide and there are 4,096 positions? (Its inside alone, all at once, is 4,096 · 1,024 · 4
-# bytes, 16 MiB.) Measure it on your machine:
+# fit the cache. And the bytes? **How much working memory do chunks of 64 need, forward and
+# backward, if the layer is 1,024 wide and there are 4,096 positions?** (Its inside alone, all at
+# once, is 4,096 · 1,024 · 4 bytes, 16 MiB.) Measure both on your machine:
 
 # %%
 my_guess = plots.ask("MiB with chunks of 64")
@@ -456,8 +459,8 @@ assert n_bytes[2] < without[0] / 8  # chunks of 256
 assert n_bytes[0] > n_bytes[1] / 4  # a quarter of the chunk does not save three quarters
 
 # %% [markdown]
-# A few hundred positions are a good choice: most of the bytes are gone and the products are still
-# large.
+# ▸ 3.3 MiB, and a quarter of that length needs hardly less: what is left has no chunks. A few
+# hundred positions are a good choice: most of the bytes are gone and the products are still large.
 #
 # ## Its limits, honestly
 #
@@ -482,7 +485,7 @@ assert not jnp.allclose(mixed[16:], attend(x[:64])[16:], atol=0.01)  # and no ot
 # ### The gradient is a sum over chunks, and sums in bfloat16 are treacherous
 #
 # Every chunk adds its part to the weights' gradients. In float32 that is harmless. With weights in
-# bfloat16 the sum would be rounded to three digits after each chunk, and what is small against the
+# bfloat16 the sum would be rounded to 8 bits after each chunk, and what is small against the
 # sum so far would be lost. `map_chunks` adds up in float32 and rounds once, at the end. Our own
 # version above does not:
 
@@ -514,8 +517,8 @@ assert errors["ours"] > 2 * errors["efftx"]
 #
 # ## Then and now
 #
-# > Of this chapter the loss in chunks has come farthest. *Cut Cross-Entropy* (2024) never writes the
-# > logits to memory, and reports the loss of Gemma 2 (2B) in 1 MB where it took 24 GB
+# > Of this chapter the loss in chunks has come farthest. *Cut Cross-Entropy* (2024) never writes
+# > the logits to memory, and reports the loss of Gemma 2 (2B) in 1 MB where it took 24 GB
 # > ([arXiv 2411.09009](https://arxiv.org/abs/2411.09009)).
 #
 # ## Exercises

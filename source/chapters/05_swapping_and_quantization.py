@@ -47,8 +47,8 @@ for name in ("parameters", "gradients", "optimiser state"):
     print(f"{name:16}{entries(step)[name] // 2**20:6} MiB, {entries(step)[name] // n} bytes each")
 
 # %% [markdown]
-# Half of it is the optimiser's. **Must these numbers be in float32, and must they be here?** We ask
-# the first question first.
+# Half of it is the optimiser's. **Must these numbers be in float32?** And must they be *here*? We
+# ask the first question first.
 #
 # ## Eight bits, by hand
 #
@@ -66,11 +66,13 @@ row = jnp.array([0.5, -2.0, 1.0, 0.0])
 absmax = jnp.abs(row).max()
 codes = jnp.round(127 * row / absmax).astype(jnp.int8)
 print(codes)
+assert 127 / 4 == 31.75
+assert round(32 / 127 * 2, 3) == 0.504
 
 # %% [markdown]
-# 0.5 is a quarter of 2, and a quarter of 127 is 31.75: the code is 32. It comes back as 0.504. The
-# largest, −2, and the zero come back exactly. The next row could have another absmax, so
-# for a matrix:
+# ▸ 32, −127, 64 and 0. For 0.5 is a quarter of 2, and a quarter of 127 is 31.75: the code is 32,
+# which comes back as 0.504. The largest, −2, and the zero come back exactly. The next row could
+# have another absmax, so for a matrix:
 
 
 # %%
@@ -116,6 +118,7 @@ print(f"largest error {float((error / packed.absmax).max()):.5f} of absmax; 1/25
 
 # %% tags=["nbval-check-output"]
 spoiled = matrix.at[3, 5].set(200.0)
+assert 200 > 50 * jnp.abs(matrix).max()
 
 
 def rows_hurt(quantized):
@@ -129,8 +132,9 @@ print("one absmax for all:     ", rows_hurt(quantize(spoiled, axis=None)))
 print("one absmax for each row:", rows_hurt(quantize(spoiled)))
 
 # %% [markdown]
-# The fewer numbers share a scale, the fewer an outlier can spoil, and the more scales have to be
-# kept. **Blocks** cut the flattened array into equal pieces, whatever its shape. Here are the
+# ▸ One absmax for all hurts every row; with an absmax for each row, only its own is hurt. The fewer
+# numbers share a scale, the fewer an outlier can spoil, and the more scales have to be kept.
+# **Blocks** cut the flattened array into equal pieces, whatever its shape. Here are the
 # ways side by side, on matrices of a small language model that was trained on Python source.
 
 # %%
@@ -169,9 +173,9 @@ plots.show(
 assert all(e["64 numbers"] < min(e["a row"], e["a column"]) < e["all"] for e in errors.values())
 
 # %% [markdown]
-# Around one per cent, everywhere. Does the model notice? We put every array of it through eight
-# bits, and through fewer, and let all versions predict the same text: 256 bytes, a length at which
-# this model is at home. **At how many bits will it begin to hurt, and whom do blocks help?**
+# About one per cent or less, everywhere. Does the model notice? We put every array of it through
+# eight bits, and through fewer, and let all versions predict the same text: 256 bytes, a length at
+# which this model is at home. **At how many bits will it begin to hurt, and whom do blocks help?**
 
 
 # %%
@@ -213,9 +217,9 @@ assert hurt[4, None] > 2 * hurt[4, 64] > 0.1
 assert hurt[3, 64] > 3 * hurt[4, 64]
 
 # %% [markdown]
-# Eight bits it does not notice, with or without blocks. In four it does, and blocks spare it most
-# of the damage; three are too few for either. (The four-bit format that we
-# meet below does not place its codes at equal distances, as ours are.)
+# ▸ At four, of those tried here, and there blocks spare the model most of the damage. Eight bits it
+# does not notice, with or without blocks; three are too few for either. (The four-bit format that
+# we meet below does not place its codes at equal distances, as ours are.)
 #
 # Choose bits and blocks, and look at two things: how often each code is used, and whether the same
 # number of bits could have been spent better. **Is a block of 16 a good idea?**
@@ -245,10 +249,10 @@ display(
 )
 
 # %% [markdown]
-# Each bit less doubles the error. A block of 16 spends two bits per number on its absmax, which is
-# a float32; one more bit for each code would have bought more. That is a verdict on *our* absmax,
-# and not on small blocks. Keep the absmax itself in eight bits, and a block of 16 costs half a bit
-# per number: NVIDIA's four-bit format NVFP4 does so.
+# ▸ Not here. It spends two bits per number on its absmax, which is a float32, and each bit less for
+# the codes doubles the error: one more bit for each code would have bought more. That is a verdict
+# on *our* absmax, and not on small blocks. Keep the absmax itself in eight bits, and a block of 16
+# costs half a bit per number: NVIDIA's four-bit format NVFP4 does so.
 #
 # ## Small steps
 #
@@ -276,7 +280,8 @@ print(f"it starts at {127 * 0.5}, and ends at {nearest[-1]:.1f}")
 assert nearest[-1] == 64
 
 # %% [markdown]
-# Where it began. Every step is smaller than half a code, and every time it is rounded away.
+# ▸ At 64, next to where it began. Every step is smaller than half a code, and every time it is
+# rounded away.
 #
 # The remedy is to round **up or down at random**, up with a probability that equals the fractional
 # part. 64.1 becomes 65 once in ten times. Then the *mean* of what is kept is right, and after ten
@@ -308,8 +313,8 @@ plots.show(
 assert abs(stochastic[:, -1].mean() - expected[-1]) < 2
 
 # %% [markdown]
-# The price is noise: a single walk is off by some codes in the end, as √steps. That is why training
-# usually keeps the *weights* in at least 16 bits, and spends the eight bits elsewhere.
+# The price is noise: a single walk is off by some codes in the end, as √steps. That is a reason to
+# keep the *weights* in more bits, and to spend the eight elsewhere.
 #
 # ## Adam in eight bits
 #
@@ -432,9 +437,10 @@ print({name: f"{fraction:.1%}" for name, fraction in lost.items()})
 assert lost["v in even codes"] > 0.1 > lost["√v in even codes"] > lost["⁴√v in even codes"]
 
 # %% [markdown]
-# A square spreads numbers twice as far apart (on this logarithmic axis), and even codes reach only
-# from 1/254 to 1. So a good part of all $v$ is taken for **zero**, and their parameters move by
-# $\hat m / \varepsilon$, a hundred million times $\hat m$.
+# ▸ The smallest divisors: 12% of all that had a gradient are taken for **zero**, and their
+# parameters move by $\hat m / \varepsilon$, a hundred million times $\hat m$. For $v$ is a square,
+# which spreads numbers twice as far apart (on this logarithmic axis), and even codes reach only
+# from 1/254 to 1.
 #
 # The remedy: quantize not $v$ but a **root** of it, which pulls the numbers together. The fourth
 # root of $v$, the square root of Adam's divisor, reaches down to $1/254^2$. The same helps $m$,
@@ -499,7 +505,7 @@ print(f"the loss differs by {difference:+.2%}")
 assert abs(difference) < 0.02
 
 # %% [markdown]
-# And what it was for, in bytes:
+# ▸ By hardly anything: far less than 1%, after these 150 steps. And what it was for, in bytes:
 
 # %%
 n_small = sum(leaf.size for leaf in jax.tree.leaves(small_model))
@@ -520,6 +526,10 @@ assert moment_bytes(state_8bit) < 2.1
 # Two bytes for the codes, and 4 bytes of absmax for every 256 of them, twice: 2.03. A few biases
 # are shorter than a block and have an absmax to themselves.
 #
+# ▸ So not all of these numbers must be in float32: eight bits were enough to *run* a trained model,
+# and enough for Adam's moments, half of what is fixed, if their roots are kept. The weights that
+# small steps must move are another matter.
+#
 # A longer run of the same comparison is in `experiments/eight_bit_adam.py`. Two seeds, to see how
 # much two runs differ that differ in nothing but chance:
 
@@ -536,7 +546,7 @@ assert max(results["largest_difference"].values()) < 0.02
 # %% [markdown]
 # ## Swapping: another memory
 #
-# Now the second question: must these numbers be *here*? An accelerator's own memory is small, the
+# Now the second question: **must these numbers be here?** An accelerator's own memory is small, the
 # host's around it large. And at any moment only one layer computes. The Reformer paper says it in
 # one sentence: parameters are swapped to CPU memory while their layer does not compute.
 #
@@ -560,8 +570,8 @@ except ValueError as complaint:
     print(complaint)
 
 # %% [markdown]
-# Nothing moves behind our backs. A layer must fetch its parameters. Here is a stack of layers that
-# does, each time it comes to one:
+# ▸ JAX refuses: nothing moves behind our backs. A layer must fetch its parameters. Here is a stack
+# of layers that does, each time it comes to one:
 
 
 # %%
@@ -604,9 +614,9 @@ all_parameters = sum(p.nbytes for p in params.values())
 assert kept["device"] > all_parameters
 
 # %% [markdown]
-# All is lost: the backward pass needs the weights, so each layer's copy on the device is kept, and
-# in the end all of them are there. The copies must be thrown away and **fetched again**. That is
-# what `jax.checkpoint` does: it keeps a function's inputs, here the layer's input and its
+# ▸ There all is lost: the backward pass needs the weights, so each layer's copy on the device is
+# kept, and in the end all of them are there. The copies must be thrown away and **fetched again**.
+# That is what `jax.checkpoint` does: it keeps a function's inputs, here the layer's input and its
 # parameters *on the host*, and computes everything else anew.
 #
 # One thing is left that grows with depth, each layer's input. It can wait on the host too: a
@@ -643,8 +653,9 @@ for name, run in {
 assert kept.get("device", 0) == 0  # of the last
 
 # %% [markdown]
-# The values are those of layers that never left the device, and so are the gradients, which go to
-# the host layer by layer. The chapter's function is the package's `memory.layers_from_host`.
+# ▸ So they need not be here: not the parameters, and not what the backward pass wants of them. The
+# values are those of layers that never left the device, and so are the gradients, which go to the
+# host layer by layer. The chapter's function is the package's `memory.layers_from_host`.
 
 
 # %%
@@ -736,8 +747,8 @@ assert bytes_by_memory(on_the_host)["pinned_host"] > 0.6 * 4 * n_small
 # **The layer's size cancels.** What counts is how many tokens go through it per fetch. That is why
 # the Reformer can afford to swap: its batch × length is large.
 #
-# That was the forward pass. A training step moves more, and computes more. **Count both, in fetches
-# of one layer's parameters and in forward passes, before you read the next cell.**
+# That was the forward pass. A training step moves more, and computes more. **How much is each, in
+# moves of one layer's parameters and in forward passes?** Count before you read the next cell.
 
 
 # %%
@@ -762,6 +773,9 @@ assert tokens_to_hide(100e12, 25e9, 4) == 8_000
 assert tokens_to_hide(100e12, 25e9, 4, moves=10, passes=4) == 20_000
 
 # %% [markdown]
+# ▸ Ten moves, if all that comes and all that goes is counted, and four forward passes. So a step
+# needs 20,000 tokens where its forward pass alone would need 8,000.
+#
 # (Round numbers to reckon with, not those of any product.) A batch of a few long sequences has that
 # many tokens. Decoding, one token at a time, has one, and there arithmetic hides nothing: a device
 # is then as fast as it reads its parameters. From a memory of its own at, say, 2,000 GB/s or over
@@ -834,10 +848,10 @@ assert max(saved) == saved[1]  # by checkpoints
 assert eight_bit.optimiser_bytes * n < 0.26 * step.optimiser_bytes * n
 
 # %% [markdown]
-# The largest step here is the checkpoint's, and it needs no host at all; swapping comes with it,
-# since what is fetched must be fetched again. What swapping adds is that parameters, gradients and
-# moments leave the device as well. It asks most: a fast link, many tokens, and enough memory on the
-# other side. 8-bit Adam asks almost nothing.
+# ▸ Here the checkpoints, and they need no host at all. Swapping cannot do without them, since what
+# is fetched must be fetched again; what it adds is that parameters, gradients and moments leave the
+# device as well. It asks most: a fast link, many tokens, and enough memory on the other side. 8-bit
+# Adam asks almost nothing.
 #
 # ## Limits, honestly
 #
@@ -862,10 +876,11 @@ for name, run, w in (("float32", as_float, big), ("int8", as_int8, packed)):
 # were translated for a GPU, but not run on one; whether transfers overlap with computing is up
 # to the compiler and the device. JAX's own guide advises to measure before you rely on it.
 #
-# **8-bit Adam is not Adam.** One rounding of both moments changes the update by about 2 %, and over
-# hundreds of steps the difference grows to some 10 %. The loss does not mind, in the runs above and
-# in the paper's much larger ones; but two runs will not be equal number for number. The paper also
-# changes the embedding layer of language models, so that long runs stay stable.
+# **8-bit Adam is not Adam.** One rounding of both moments changes the update by about 2 %, and
+# after 300 steps the difference is some 10 % (measured for the package, on a small text model:
+# `help(memory.eight_bit_adam)`). The loss does not mind, in the runs above and in the paper's much
+# larger ones; but two runs will not be equal number for number. The paper also changes the
+# embedding layer of language models, so that long runs stay stable.
 #
 # **An optimiser that goes layer by layer sees one layer.** A clip by the global norm becomes a clip
 # by each layer's norm.
@@ -883,10 +898,10 @@ except ValueError as complaint:
 # ## Then and now
 #
 # > Fewer bits have become the ordinary way to run a large model, and the block with a scale of its
-# > own is in the hardware: NVFP4, of 2025, is one (see the sources). Swapping has a
-# > part in the longest texts that were trained on one device: *OOMB* (2026) reports Qwen2.5-7B with a
-# > context of 4 million tokens on one H200, with activations computed anew and the cache of keys and
-# > values moved to the CPU's memory and back ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)).
+# > own is in the hardware: NVFP4, of 2025, is one (see the sources). Swapping has a part in the
+# > longest texts that were trained on one device: *OOMB* (2026) reports Qwen2.5-7B with a context
+# > of 4 million tokens on one H200, with activations computed anew and the cache of keys and values
+# > moved to the CPU's memory and back ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)).
 #
 # ## Exercises
 #

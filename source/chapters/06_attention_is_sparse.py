@@ -41,13 +41,15 @@ from efftx.plots import attention_is_sparse as pictures
 #
 # The weights $p_{ij}$ of one query are positive and add up to 1. They are a budget: what one key
 # gets, the others lose. And the exponential is a harsh judge. A key whose score is lower by 5 gets
-# 150 times less.
+# 148 times less.
 #
-# **So guess: of the 1,000 characters before it, how many does a query really listen to?** A guess
-# is cheap, but a measurement is better. We need a model, and it should be one that has learned
-# something: in an untrained one, queries and keys are noise. (A figure below shows your guess.)
+# **So guess: of the two hundred characters before it, how many does a query really listen to?** A
+# guess is cheap, but a measurement is better. We need a model, and it should be one that has
+# learned something: in an untrained one, queries and keys are noise. (A figure below shows your
+# guess.)
 
 # %%
+assert round(np.exp(5)) == 148
 my_guess = plots.ask("keys that carry 90 % of the weight")
 
 # %% [markdown]
@@ -166,8 +168,8 @@ written = write_on(model, tokens, 200, jax.random.key(1))
 print(f"{prompt} ▶ {as_text(written)}")
 
 # %% [markdown]
-# The words are nearly words. For half a minute's work that is quite something, and it will do: a
-# model that spells must look back at the letters that it has.
+# The words are nearly words. That will do: a model that spells must look back at the letters that
+# it has.
 #
 # ## Its attention maps
 #
@@ -215,10 +217,13 @@ plots.show(
 )
 
 # %% [markdown]
-# Most of each triangle is pale: these keys get next to nothing. The heads of layer 0 listen to the
-# bytes just before. In layer 1 there are stripes, keys that many queries listen to. Whose are they?
-# Here is one head with its letters. **Pick a row, and read to the left which letters its query
-# takes from.**
+# ▸ In layer 0 along the diagonal: its heads listen to the bytes just before. In layer 1 in stripes,
+# keys that many queries listen to. A head that listens to everything alike would be a triangle
+# without a pattern, each row a little paler than the one above it. None is like that here. Most of
+# each triangle is pale: these keys get next to nothing.
+#
+# Whose are the stripes? Here is one head with its letters. Pick a row, and read in it which letters
+# its query takes from.
 
 # %%
 SHOWN_LAYER, SHOWN_HEAD = 1, 0
@@ -235,9 +240,9 @@ plots.show(
 #
 # ## A model that was trained longer
 #
-# Half a minute of training proves little. The course brings two models that were trained for
-# longer, on the source code of Python's standard library. Here is the plain one, with windows of
-# 256 bytes from a file that it never saw.
+# Four hundred steps prove little. The course brings two models that were trained for longer, on the
+# source code of Python's standard library. Here is the plain one, with windows of 256 bytes from a
+# file that it never saw.
 
 # %%
 from efftx.models import pretrained
@@ -267,7 +272,9 @@ plots.show(
 )
 
 # %% [markdown]
-# The same division of labour: layer 0 looks at what is near, layer 1 jumps.
+# ▸ Some that are far away: in layer 1 many of the spots lie far from the diagonal. What stands at
+# such places, one head will show us below. It is the same division of labour: layer 0 looks at what
+# is near, layer 1 jumps.
 #
 # ## How much do the top keys carry?
 #
@@ -315,7 +322,7 @@ assert (of_top[8][1] > 0.55).all()
 assert 0.04 < uniform[KS.index(8)] < 0.05
 
 # %% [markdown]
-# In layer 0, eight keys carry over 90 % of the weight. In layer 1 they carry 60 to 80 %, where
+# ▸ In layer 0, eight keys carry over 90 % of the weight. In layer 1 they carry 65 to 80 %, where
 # uniform attention would give them 4.
 #
 # ### Does it need more keys when there are more?
@@ -346,13 +353,17 @@ my_guess.show(
 growth = by_start[..., -1] / by_start[..., 0]
 print("16 times more keys, and needed are this many times more:")
 print(growth.round(1))
+print("keys needed of 128 to 256, on average:")
+print(by_start[..., -1].round(1))
 assert (growth[0] < 4).all()
 assert (growth < 6).all()
 
 # %% [markdown]
-# Sixteen times more to choose from, and one and a half to four times more are needed. So the keys
-# that matter are not a fixed share of all. There is something to be saved, and the longer the text,
-# the more.
+# ▸ About one and a half to four times more. So the keys that matter are not a fixed share of all.
+# There is something to be saved, and the longer the text, the more.
+#
+# ▸ And of some two hundred characters, if to listen means to carry 90 % of the weight, a query of
+# layer 0 listens to 4 to 6, and one of layer 1 to 16 to 28, on average and by head.
 #
 # And the model of the next two chapters, the one with *shared QK*, whose queries are at the same
 # time its keys? The same measurement:
@@ -422,6 +433,9 @@ assert top_16[1] < 0.25
 assert last_16[1] > 0.5
 
 # %% [markdown]
+# ▸ In layer 0 nearly: the last 16 keys are off by 11%. In layer 1 not: they are off by 62%, where
+# the top 16 are off by 15%.
+#
 # Two lessons. A layer that looks at its neighbours needs no search: a *window* of the last keys
 # will nearly do, and it is known in advance. But layer 1 looks for *content*, and what it looks for
 # may stand anywhere.
@@ -446,10 +460,10 @@ print("The last query's keys:", ", ".join(f"{small['text'][j]} at {j}" for j in 
 assert {10, 20, 37} <= set(last_row.tolist())  # the bracket, and where two other words are opened
 
 # %% [markdown]
-# At the bracket, and at the marks that open two of the words: it closes what they opened. No window
-# of the last 16 keys would have shown it the bracket, 37 places back.
+# ▸ At the bracket, at the marks that open two of the words, one of them its own, and at the letter
+# just before it. No window of the last 16 keys would have shown it the bracket, 37 places back.
 #
-# Now choose layer, head and $k$ yourself. **Which head suffers least at $k = 1$, and which most?**
+# Now choose layer, head and $k$ yourself. Which head suffers least at $k = 1$, and which most?
 
 # %%
 import ipywidgets as widgets
@@ -480,6 +494,8 @@ display(widgets.VBox([widgets.HBox([layer, head, k]), picture]))
 # There is one obstacle. Nothing keeps a score from being 100, and $e^{100}$ is no float32:
 
 # %%
+assert round(4 * 2**40 / 1e12, 1) == 4.4  # terabytes, of a million times a million float32 scores
+
 scores = jnp.array([100.0, 98.0])
 assert jnp.isinf(jnp.exp(scores)).all()
 assert jnp.allclose(jax.nn.softmax(scores), jnp.array([0.8808, 0.1192]), atol=1e-4)
@@ -494,8 +510,8 @@ assert jnp.allclose(jax.nn.softmax(scores), jnp.array([0.8808, 0.1192]), atol=1e
 #
 # ### The online softmax
 #
-# It does not. Take the largest score *so far*, and when a larger one comes, **correct** what has
-# been summed. For a set of keys, keep three things for each query:
+# ▸ It can be used up as it comes. Take the largest score *so far*, and when a larger one comes,
+# **correct** what has been summed. For a set of keys, keep three things for each query:
 #
 # $$m = \max_j s_j, \qquad \ell = \sum_j e^{s_j - m}, \qquad a = \sum_j e^{s_j - m}\, v_j.$$
 #
@@ -539,7 +555,8 @@ for block in (slice(0, 2), slice(2, 4), slice(4, 6)):
 assert jnp.allclose(weighted / total, jax.nn.softmax(scores) @ v)
 
 # %% [markdown]
-# What was there before is multiplied by $e^{-97}$, which is as good as nothing, and rightly so.
+# ▸ It begins anew: what was there before is multiplied by $e^{-97}$, which is as good as nothing,
+# and rightly so.
 #
 # ### In blocks
 #
@@ -659,10 +676,10 @@ one_block, one_output = 4 * BLOCK_LEN**2, 4 * 64 * np.array(LENGTHS)
 assert (block_bytes <= 4 * one_block + one_output).all()
 
 # %% [markdown]
-# Four times the length is sixteen times the matrix. (The first row may hold it twice: what is small
-# the compiler does not always put into one place.) In blocks it takes little more than the scores
-# of one block, 512 × 512 float32 or 1 MiB, whatever the length. (The package's function accepts any
-# length, for which it copies its inputs; then it grows with $L$.)
+# ▸ Four times the length is sixteen times the matrix. (The first row may hold it twice: what is
+# small the compiler does not always put into one place.) In blocks it takes little more than the
+# scores of one block, 512 × 512 float32 or 1 MiB, whatever the length. (The package's function
+# accepts any length, for which it copies its inputs; then it grows with $L$.)
 #
 # Forward and backward pass together have three gradients to write besides, each as long as the
 # text. **So when the length doubles, what does each of the two do?**
@@ -684,15 +701,15 @@ for attend in (attention.full_attention, attention.blocked_attention):
     assert at_16k < 2.1 * at_8k if attend is attention.blocked_attention else at_16k > 3.9 * at_8k
 
 # %% [markdown]
-# The matrix takes four times as much, the blocks twice: no longer flat, but in step with what goes
-# in and out.
+# ▸ The matrix takes four times as much, the blocks not quite twice: no longer flat, but in step
+# with what goes in and out.
 #
 # **Now the work.** Count the scores. The whole matrix has $L^2$ of them. In $n = L / B$ blocks of
 # $B$, the loop visits $1 + 2 + \dots + n$ blocks of $B^2$ scores:
 #
 # $$B^2 \cdot \frac{n (n + 1)}{2} = \frac{L^2}{2} \left(1 + \frac{1}{n}\right).$$
 #
-# Skipping halves the work. **And if the length doubles?**
+# Skipping nearly halves the work. **And if the length doubles?**
 
 
 # %% tags=["nbval-check-output"]
@@ -715,6 +732,10 @@ assert 15 < work["in blocks"][-1] / work["in blocks"][-2] < 16
 assert 0.5 < work["in blocks"][-1] / work["whole matrix"][-1] < 0.501
 
 # %% [markdown]
+# ▸ Then it is four times as much without blocks, and nearly that with them. (The rows above go in
+# steps of four times the length: sixteen times the scores, or nearly.) Half of a square still grows
+# like a square.
+#
 # Each score costs $2d$ floating-point operations for $q \cdot k$, and its weight another $2d$ to
 # take its share of $v$: $4 d L^2$ for the whole matrix. The compiler counts as well, and a little
 # more, since it counts the softmax too:
@@ -732,7 +753,7 @@ plots.show(
 )
 
 # %% [markdown]
-# The left picture is a victory, the right one is not. What does that mean in seconds? It depends on
+# The left picture is a success, the right one is not. What does that mean in seconds? It depends on
 # your machine. **Guess: do blocks, with their loops and half of the scores, take less time than the
 # whole matrix, or more?**
 
@@ -763,13 +784,14 @@ print(
 )
 
 # %% [markdown]
-# The memory is solved, exactly and for good: this is what FlashAttention does, and cuDNN's
-# attention on a GPU. And blocks are not slower: at a few thousand positions they are faster, by
+# ▸ Less, on the machine that built this page: at a few thousand positions blocks are faster, by
 # more than the half of the scores that they skip. A matrix of scores has to be written to memory
 # and read again, several times; a block stays near the processor until it is used up. That is
-# FlashAttention's own point: on a GPU this traffic, and not arithmetic, is what takes the time.
+# FlashAttention's own point: on a GPU this traffic, and not arithmetic, is what takes the time. It
+# computes in blocks as we did, and so does cuDNN's attention: memory is no longer the problem, and
+# nothing was left out for it.
 #
-# But look down the column. Twice the length still takes four times as long. Against *that* there is
+# But look down the column. Twice the length takes about four times as long. Against *that* there is
 # only one way left: **compute fewer scores**. The first half of this chapter says that most of them
 # are hardly needed. The next two chapters leave them out.
 #
@@ -855,11 +877,11 @@ assert over_512 > bits + 0.2
 #
 # ## Then and now
 #
-# > Exact attention in blocks is what everybody runs today: JAX brings it as
+# > Exact attention in blocks is the ordinary way today: JAX brings it as
 # > [`jax.nn.dot_product_attention`](https://docs.jax.dev/en/latest/_autosummary/jax.nn.dot_product_attention.html),
-# > which calls cuDNN's on a GPU. That attention is sparse is put to use as well, by *learning* which
-# > keys matter: DeepSeek-V3.2 (September 2025) has a small indexer that scores all keys cheaply,
-# > and attends to the best ones only
+# > which calls cuDNN's on a GPU. That attention is sparse is put to use as well, by *learning*
+# > which keys matter: DeepSeek-V3.2 (September 2025) has a small indexer that scores all keys
+# > cheaply, and attends to the best ones only
 # > ([LMSYS on its release](https://www.lmsys.org/blog/2025-09-29-deepseek-V32)).
 #
 # ## Exercises
