@@ -676,10 +676,10 @@ assert saved["both"] > saved["sparse FF"] + saved["sparse QKV"]
 assert total["dense"] / total["both"] > 20
 
 # %% [markdown]
-# ▸ Sparse QKV alone saves **nothing**: the parameters have moved to the feed-forward layer, and a
+# Sparse QKV alone saves **nothing**: the parameters have moved to the feed-forward layer, and a
 # dense feed-forward layer reads them all. Sparse feed-forward makes them cheap: of what moved
-# there, a token reads one part in 64. That is the line that was promised: *one saving moves the
-# parameters to where the other saves*.
+# there, a token reads one part in 64. That is the line that was promised. ▸ *One saving moves the
+# parameters to where the other saves.*
 #
 # Without the balance there is no riddle. At the same `d_ff` the savings simply add up:
 
