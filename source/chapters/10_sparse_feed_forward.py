@@ -682,10 +682,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Look for a letter that occurs several times, and compare its columns. ▸ They are alike, but not
-# equal: the controller sees a vector that attention has already mixed with what stands before. In
-# layer 1 some rows hardly change their colour; we come back to them. Look through the blocks, with
-# more of the text.
+# Look for a letter that occurs several times, and compare its columns. ▸ Not always: they are
+# alike, but not equal: the controller sees a vector that attention has already mixed with what
+# stands before. In layer 1 some rows hardly change their colour; we come back to them. Look through
+# the blocks, with more of the text.
 
 # %%
 import ipywidgets as widgets

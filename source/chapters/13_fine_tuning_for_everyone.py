@@ -406,7 +406,8 @@ def activations_overtake(**setting):
     return parts["activations"] > parts["frozen weights"]
 
 
-assert activations_overtake(length=8192) and not activations_overtake(length=4096)
+assert activations_overtake(length=8192)
+assert not activations_overtake(length=4096)
 assert activations_overtake(length=512, checkpoints=False)
 
 # %%
@@ -427,8 +428,8 @@ widgets.VBox(
 )
 
 # %% [markdown]
-# ▸ For adapters on four bits, somewhere from 4,096 to 8,192 tokens. Without checkpoints they are
-# ahead at the shortest length of the slider, 512.
+# ▸ For adapters on four bits and with checkpoints, somewhere from 4,096 to 8,192 tokens. Without
+# checkpoints they are ahead at the shortest length of the slider, 512.
 #
 # The formulas leave out what a framework keeps for itself and what a card rounds up; take a card with
 # some room.
