@@ -31,11 +31,14 @@ from efftx.plots import lsh_attention as pictures
 # ## The question
 #
 # For a sequence of $L$ positions, attention fills a matrix of $L \times L$ scores. At $L = 2^{20}$,
-# a million tokens, one such matrix in float32 takes 4.4 TB.
+# a million tokens, one such matrix in float32 takes $4 \cdot 2^{40}$ bytes, 4 TiB.
 #
 # But the softmax turns most scores into weights of almost zero. A query only hears the keys whose
 # score is among the largest. **If we knew for each query which few keys those are, could we skip
 # all the others?**
+#
+# ▸ Yes: left out, a weight of almost zero changes the sum by almost nothing. The difficulty is to
+# know these few *without computing every score*.
 #
 # A large score $q \cdot k$ between vectors of given lengths means that they point in a similar
 # direction. So we are looking for *nearest neighbours on the sphere*, and for that there is an old
@@ -159,9 +162,9 @@ print(look_back(tiny, fill=-1))
 # Nothing: a filler that is never attended to. (Some implementations let the first chunk look
 # at the *last* one, by wrapping around. We come back to that.)
 #
-# And here is what the order within a bucket is for. A chunk looks *back*, so what is earlier in the
-# text must stand before it. Sort the members of each bucket the other way round, and count which
-# pairs of a bucket can still meet:
+# And here is what the order within a bucket is for. ▸ A chunk looks *back*, so what is earlier in
+# the text must stand before it. Sort the members of each bucket the other way round, and count
+# which pairs of a bucket can still meet:
 
 # %%
 position = jnp.arange(LENGTH)
@@ -249,9 +252,9 @@ plots.show(
 )
 
 # %% [markdown]
-# A vector is made from the letter *and* its surroundings, so equal letters often share a bucket,
-# but need not. Look for a bucket that is cut by two borders: its later members no longer see the
-# first ones.
+# ▸ A vector is made from the letter *and* its surroundings, so equal letters may share a bucket,
+# but need not: here the three blanks do, and of the three t no two. Look for a bucket that is cut
+# by two borders: its later members no longer see the first ones.
 #
 # Step through it yourself, and follow any character.
 
@@ -289,9 +292,9 @@ plots.show(
 # Each round gives an output $o^{(r)}$ and a log-sum-exp $z^{(r)}$, its share of the whole
 # denominator. **How should they be joined? Is the mean good enough?**
 #
-# Suppose a query finds its best key in round 1 only, and only poor ones in the other rounds. The
-# mean would give the poor ones most of the say. A softmax over everything that was found has the
-# denominator $\sum_r e^{z^{(r)}}$, and round $r$ owns the fraction
+# ▸ Not by their mean. Suppose a query finds its best key in round 1 only, and only poor ones in the
+# other rounds: the mean would give the poor ones most of the say. A softmax over everything that
+# was found has the denominator $\sum_r e^{z^{(r)}}$, and round $r$ owns the fraction
 #
 # $$w^{(r)} = \frac{e^{z^{(r)}}}{\sum_s e^{z^{(s)}}}, \qquad o = \sum_r w^{(r)}\, o^{(r)}.$$
 
@@ -463,9 +466,9 @@ assert errors["chunk 16"][2] < 0.6 * errors["chunk 64"][0]  # as many scores: 4 
 assert min(series[0] for series in errors.values()) > 0.9
 
 # %% [markdown]
-# **With rounds.** Both cost alike: twice the rounds or twice the chunk, twice the scores. Four times
-# the chunk, with one round, takes little off the error; four times the rounds takes off more than
-# half. A longer chunk sees more of the same bucket; another round asks another question.
+# ▸ **With more rounds.** Both cost alike: twice the rounds or twice the chunk, twice the scores.
+# Four times the chunk, with one round, takes little off the error; four times the rounds takes off
+# more than half. A longer chunk sees more of the same bucket; another round asks another question.
 #
 # And be warned of the first column. Zeros, in place of the whole attention, would have an error of
 # 1. By this measure one round is hardly better than nothing, or worse, for *these* vectors, which
@@ -510,10 +513,10 @@ assert n_moved > 0
 assert (leak["buckets given"] == 0).all()
 
 # %% [markdown]
-# Most outputs hardly move, a few by a good part of their length. No position *attends* to a later
-# one, but which of the earlier keys it finds depends a little on what is still to come: a causal
-# LSH model that sees whole sequences knows slightly more than it would when it decodes token by
-# token. The paper does not discuss this.
+# ▸ Two in five of all the earlier ones: most of them hardly, a few by a good part of their length.
+# No position *attends* to a later one, but which of the earlier keys it finds depends a little on
+# what is still to come: a causal LSH model that sees whole sequences knows slightly more than it
+# would when it decodes token by token. The paper does not discuss this.
 #
 # ### Implementations differ from the paper
 #
@@ -535,10 +538,11 @@ assert by_semantics["trax"][0] < by_semantics["paper"][0]
 assert by_semantics["paper"][-1] < by_semantics["trax"][-1]
 
 # %% [markdown]
-# It depends. Without the bucket mask a query sees more keys, and with few rounds more keys help.
-# But then it finds the same neighbours again in every round, and each time they gain weight. More
-# rounds lead it to a softmax that is not the one we wanted, while the paper's union goes on towards
-# it.
+# ▸ It depends. Without the bucket mask a query sees more keys, and with few rounds more keys help:
+# with one or two the looser rule is nearer to exact attention, with four it is as near, with eight
+# farther away. Then it finds the same neighbours again in every round, and each time they gain
+# weight. More rounds lead it to a softmax that is not the one we wanted, while the paper's union
+# goes on towards it.
 
 # %% [markdown]
 # ### At short lengths it is slower
@@ -620,14 +624,15 @@ plots.show(
 )
 
 # %% [markdown]
-# Exact attention without the $L^2$ matrix saves memory, and its time still grows with the square of
-# the length: its line comes to slope 2 where lengths are large. LSH attention has slope 1 over all,
-# with pieces between 0.5 and 1.4, and a start that is several times more expensive. Four rounds do
-# not cost four times as much as one: less than that at short lengths, more at long ones. (Why, this
-# table does not tell.) Where the lines cross is a matter of the machine: hashing, sorting and
-# gathering are paid in memory accesses, exact attention in multiplications. The more
-# multiplications a machine does for each access, the further to the right they cross. Yours will
-# move the lines, not their slopes.
+# ▸ Exact attention without the $L^2$ matrix saves memory, and its time still grows with the square
+# of the length: its line comes to slope 2 where lengths are large. LSH attention has slope 1 over
+# all, if not in each piece of the line, and with four rounds or eight a start that is more
+# expensive. Four rounds do not cost four times as much as one: less than that at short lengths,
+# more at long ones. (Why, this table does not tell.) Where the lines cross is a matter of the
+# machine: hashing, sorting and gathering are paid in memory accesses, exact attention in
+# multiplications. The more multiplications a machine does for each access, the further to the right
+# they cross. On yours the lines will lie elsewhere; their slopes come from what is counted, $L^2$
+# here and $L$ there.
 
 # %% [markdown]
 # ### What it cannot find

@@ -33,11 +33,11 @@ from efftx.plots import reformer as pictures
 # %% [markdown]
 # ## The promise, asked for
 #
-# That a model can *read* a million tokens says little. Does it find anything in them? Let us ask.
-# A text of 2²⁰ = 1,048,576 symbols is meaningless filler. Somewhere a key stands in it, once, with
-# a value behind it; and at a distance of up to a million symbols the same key again. **What
-# follows?** Only the first place knows. The 64 values are equally likely, so who guesses is right
-# one time in 64. A window of a few thousand tokens can do no more than that.
+# That a model can *read* a million tokens says little. Does it find anything in them? Let us ask. A
+# text of 2²⁰ symbols, about a million, is meaningless filler. Somewhere a key stands in it, once,
+# with a value behind it; and at a distance of up to a million symbols the same key again. Which
+# value follows? Only the first place knows. The 64 values are equally likely, so who guesses is
+# right one time in 64. A window of a few thousand tokens can do no more than that.
 #
 # `experiments/needle.py` asks a model of one layer, 129,031 parameters, with LSH attention. It was
 # trained on texts of at most 4,096 symbols, with 4 rounds of hashing. Rounds are no parameters, so
@@ -61,6 +61,9 @@ my_guess.show(
 )
 machine = needle["machine"]
 print(f"measured on: {machine['processor']}, {machine['cores']} cores, {machine['device']}")
+trained_on = needle["config"]["trained_on"]
+print(f"a model of {needle['rounds']['1']['n_parameters']:,} parameters, trained on texts", end="")
+print(f" of at most {max(n for _, n in trained_on['texts'].values()):,} symbols")
 for n, row in needle["rounds"].items():
     print(f"{n:>2} rounds: {row['seconds']:5.0f} s a text, {row['peak_rss_gib']:.1f} GiB at most")
 right = {int(n): list(row["right"].values()) for n, row in needle["rounds"].items()}
@@ -76,14 +79,14 @@ shares = right[16], list(needle["rounds"]["16"]["as_trained"].values())
 assert [round(float(np.mean(share)), 2) for share in shares] == [0.86, 0.67]
 
 # %% [markdown]
-# Six of 40 with one round, 31 of 40 with sixteen. So this is what the promise means: **hashing finds
-# one vector among a million, the more often the more rounds it has, and each round takes its
-# time.** It is one model (another one, trained in the same way on another machine, was right 27
-# times), and a task made for hashing: what is asked for is *equal* to what is looked for. Three
-# things helped:
+# ▸ Six of 40 times with one round, 31 of 40 with sixteen. So this is what the promise means:
+# **hashing finds one vector among a million, the more often the more rounds it has, and each round
+# takes its time.** It is one model, and another one, trained in the same way on another machine,
+# was right less often. And it is a task made for hashing: what is asked for is *equal* to what is
+# looked for. Three things helped:
 #
 # - Sparse QKV ([chapter 11](11_sparse_qkv.ipynb)) lets each position see its two neighbours before
-#   itself. Models without it did not learn the task in the 3,000 steps that we gave them.
+#   itself. Models without it did not learn the task when we tried.
 # - There are no positions. The same key is the same vector, wherever it stands.
 # - The more keys a softmax weighs, the less is left for the right one. So queries are stretched by
 #   the factor ln 2²⁰ / ln 4,096 (Chiang and Cholak 2022). Without it fewer answers were right, with
@@ -110,10 +113,11 @@ for name, n in sorted(entries(million).items(), key=lambda entry: -entry[1]):
     print(f"{name:20}{n // 2**30:10,} GiB")
 
 # %% [markdown]
-# Attention scores, a quarter of a million GiB of them; the working memory is scores, too, those of
-# one layer with their gradients. But suppose they were gone: the next lines are too long for a
-# large machine as well. There are three walls, one behind the other, and every one of them has been
-# dealt with in a chapter:
+# ▸ Attention scores, a quarter of a million GiB of them; the working memory is scores, too, those
+# of one layer with their gradients. The longest line without scores has 48 GiB, thousands of times
+# less. But suppose the scores were gone: the next lines are too long for a large machine as well.
+# There are three walls, one behind the other, and every one of them has been dealt with in a
+# chapter:
 #
 # | wall | grows with | remedy | chapter |
 # |---|---|---|---|
@@ -300,7 +304,8 @@ assert gap < 1e-5
 # the original in its last digit, and a hash is an argmax: where two axes are nearly tied, it turns
 # round, and the position finds itself in another bucket, among other keys. Then something else is
 # subtracted than was added. So the forward pass hands its **buckets** to the backward pass, which
-# *replays* them. **How much does it matter? Guess how far the streams are off if we hash again.**
+# *replays* them. **How much does it matter: how much farther are the streams off if we hash
+# again?**
 
 
 # %%
@@ -325,8 +330,8 @@ print(f"relative error of the rebuilt stream: {replayed:.0e} replayed, {anew:.0e
 assert anew > 3 * replayed
 
 # %% [markdown]
-# With branches in bfloat16, as accelerators like them: several times as far. In float32 rounding is
-# so small that in a model of this size not one bucket turned when we tried it. (Exchange the
+# ▸ Several times as far, with branches in bfloat16, as accelerators like them. In float32 rounding
+# is so small that in a model of this size not one bucket turned when we tried it. (Exchange the
 # `dtype` and see.) But that is luck, and the longer the text and the deeper the model, the less
 # there is of it.
 
@@ -433,8 +438,8 @@ assert n_bytes["Transformer"][1] > 10 * n_bytes["exact, plain"][1]
 assert 1 < n_bytes["exact, reversible"][1] / n_bytes["LSH, reversible"][1] < 2
 
 # %% [markdown]
-# The matrix of scores is by far the highest wall, and *exact* attention in blocks takes it away as
-# well as LSH does: that is worth remembering. What is left grows with each layer, and **only the
+# The matrix of scores is by far the highest wall, and *exact* attention in blocks takes it away,
+# too, not only LSH: that is worth remembering. What is left grows with each layer. ▸ **Only the
 # reversible residual takes the slope away**, whatever the attention. LSH keeps fewer arrays for the
 # backward pass than attention in blocks, so its line rises less; but beside reversible layers even
 # that is no great matter. So hashing is not what memory needs. What it saves is *time*:
@@ -485,6 +490,11 @@ for name, curve in curves.items():
     print(f"{name:24}{curve[lengths[-1]] / curve[4096]:6.1f} × from 4,096 to {lengths[-1]:,}")
 
 # %% [markdown]
+# ▸ With one round there is no crossing: its line lies lower at every length that was measured. With
+# 4 and 8 rounds it is a few thousand tokens. And from 4,096 tokens on exact attention takes 4.5 to
+# 5 times as long for each token where the text is 4 times as long. LSH attention does not quite
+# stay as fast as it was either: 1.3 to 1.7 times as long where the text is 64 times as long.
+#
 # ## One step
 #
 # A training step on as long a text as a chapter has memory for, 8,192 tokens: 6 layers of width
@@ -588,6 +598,9 @@ print(", ".join(f"{n} layers {gib:.2f} GiB" for n, gib in depths.items()))
 assert depths["24"] < 1.15 * depths["6"]
 
 # %% [markdown]
+# ▸ Minutes, and less than 8 GiB. A token takes not much longer than in a text of 16,384, and with
+# 24 layers the step's temporary memory is hardly larger than with 6.
+#
 # "Single GPU or TPU", says the promise. We have neither. But their compilers run without the device,
 # and say what a program would take there at its peak: `benchmarks/accelerators.py` gave them this
 # step, and that of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens, for two
@@ -691,6 +704,9 @@ for n_rounds in (None, 8, 1):
 assert bits[None] < bits[8] < bits[1]
 
 # %% [markdown]
+# ▸ With 8 you still do: 2.479 bits per byte, where exact attention needs 2.413. It is a small
+# difference. With one round it is a very large one: this model was trained without hashing.
+#
 # ### A task that needs one particular key
 #
 # The paper's hardest test of hashing is copying. A text is $0\,w\,0\,w$ with random symbols $w$,
@@ -734,13 +750,14 @@ live = train(
     n_steps=N_STEPS,
 )
 losses = np.asarray(live.losses)
+assert round(np.log(127), 2) == 4.84
 print("loss, in nats: ", " ".join(f"{loss:.2f}" for loss in losses.reshape(-1, 25).mean(axis=1)))
 assert losses[:5].mean() > 4.5
 assert losses[-20:].mean() < losses[:20].mean() / 10
 
 # %% [markdown]
-# Neither: at first hardly at all, then at once. Where the texts become whole it leaps up for a
-# moment, and is back within some 25 steps.
+# ▸ At once, after some time in which it hardly moves. Where the texts become whole it leaps up for
+# a moment, and is back within some 25 steps.
 #
 # Rounds are no parameters, so the trained model can be read with any number of them. **How many
 # symbols will it find with a single one, and how many with 8?**
@@ -757,7 +774,8 @@ print("three recorded: ", ", ".join(recorded_right))
 assert 50 < right < 90
 
 # %% [markdown]
-# The lower line is from `experiments/duplication.py`: twice as many steps, three seeds. It also
+# ▸ About two in three with a single one, and nearly all of them with 8: so it is in the lower line,
+# from `experiments/duplication.py`, with twice as many steps and three seeds. That experiment also
 # trained models with LSH attention of 4, 2 and 1 rounds. Here is the whole table, once more at the
 # paper's length, and the paper's own. **Before you look: will models that grew up with hashing do
 # better with few rounds, or worse?**
@@ -790,16 +808,19 @@ print(f"{long['symbols_seen']:,} at {long['L']:,}; the paper: {paper['n_steps']:
 for table in (short, long):
     assert np.all(np.diff(table_of(table["per_cent"])[:, 1:]) <= 0)  # fewer rounds find fewer
     assert np.all(table_of(table["per_cent"])[:, :2] > 99.9)  # exact, and with 8 rounds
+with_one = {name: row["LSH-1"]["mean"] for name, row in long["per_cent"].items()}
+assert (round(with_one["LSH-1"]), round(with_one["Full"])) == (92, 77)
 
 # %% [markdown]
 # Read the tables **by row**: the more rounds in reading, the fewer symbols are missed, whatever a
 # model was trained with. With 8 rounds nearly nothing is. This is the paper's finding, and it holds
 # here.
 #
-# **By column** it becomes interesting. Here, the fewer rounds a model was *trained* with, the
-# better it reads with few: one round finds 92 % of the symbols of a long text if the model grew up
-# with one round, and 77 % if it grew up with exact attention. Who has only one try learns vectors
-# that fall into one bucket. In the paper the order among the three is the other way round.
+# **By column** it becomes interesting. ▸ Models that grew up with hashing do better with few
+# rounds. Here, the fewer rounds a model was *trained* with, the better it reads with few: one round
+# finds 92 % of the symbols of a long text if the model grew up with one round, and 77 % if it grew
+# up with exact attention. Who has only one try seems to learn vectors that fall into one bucket. In
+# the paper the order among the three is the other way round.
 #
 # And one column is another altogether. The paper's models that were trained with hashing know
 # nothing when read with **exact** attention: 0.8 % is guessing, one in 127. Ours copy without a
@@ -839,6 +860,9 @@ plots.show(
     "Bits per byte on held-out text for nine kinds of attention: a grey dot for each seed, and the "
     "mean with its 95 % interval.",
 )
+print("bits per byte more than with shared QK, on average over the seeds")
+for kind, name in NAMES.items():
+    print(f"{name:30}{variants[kind]['less_shared_qk']['mean']:+.3f}")
 for question, answer in quality["answers"].items():
     low, high = answer["interval_95"]
     print(f"{question:30}{answer['mean']:+.3f}   95 % interval {low:+.3f} … {high:+.3f}")
@@ -850,15 +874,18 @@ assert quality["answers"]["lsh_4 less off"]["interval_95"][1] < -0.5
 assert quality["answers"]["local_then_lsh_4 less local"]["interval_95"][0] > 0
 
 # %% [markdown]
-# Three answers, and a warning.
+# ▸ Best are exact attention with shared QK and windows only, level with each other. Then comes
+# hashing, the fewer rounds the worse (with a window below it, between 8 and 4 rounds), and at the
+# end no attention. "Full", which one expects at the top, stands between 2 rounds and 1, only 0.39
+# bits before "no attention". Three answers are in these lines, and a warning.
 #
-# **Are 8 rounds as good as exact attention?** As the attention that they approximate, shared QK:
-# nearly. All three seeds are a little worse, by 0.04 bits on average, and the interval of that mean
-# still holds the zero. With 4 rounds it is 0.18 bits, with 2 rounds 0.36, and with 1 round, that of
-# the million tokens above, 0.55.
+# **8 rounds are nearly as good as the exact attention that they approximate**, shared QK. All three
+# seeds are a little worse, by 0.04 bits on average, and the interval of that mean still holds the
+# zero. With 4 rounds it is 0.18 bits, with 2 rounds 0.36, and with 1 round, that of the million
+# tokens above, 0.55.
 #
-# **Do the LSH layers matter?** Very much: without attention the model is 0.64 bits worse than with
-# 4 rounds.
+# **The LSH layers matter very much:** without attention the model is 0.64 bits worse than with 4
+# rounds.
 #
 # **But on this text a window is as good as exact attention**, at a fraction of the work. And an LSH
 # layer on top of a window layer does not help: it makes things *worse* by 0.12 bits. Models this
@@ -882,7 +909,7 @@ assert (after["full"] - before["full"]).min() > 0.8
 assert (after["local"] - before["local"]).max() < 0.1
 
 # %% [markdown]
-# It was not. On short windows it was as good as the others; where the windows grow its loss leaps
+# ▸ It was not. On short windows it was as good as the others; where the windows grow its loss leaps
 # up by almost a bit, and in the hundred steps that are left it does not catch up with the others.
 # So this figure shows what a *sudden* change of length does to it, and says nothing about full
 # attention that was trained at one length. Compare each LSH line with shared QK, the same thing
@@ -961,6 +988,8 @@ plots.show(
     "the rounds, and with 8 comes near both.",
 )
 seconds = recall["seconds_to_read"]["by_kind"]
+assert max(n for _, n in recall["config"]["texts"].values()) == 4096
+assert recall["config"]["n_steps"] == 1100
 for name, (scores, share) in answered.items():
     print(
         f"{NAMED[name]:18}{scores:8,.0f} scores a position, {share:6.1%} right; "
@@ -999,9 +1028,10 @@ assert written["local"][1] < min(written[name][1] for name in SHORT)
 # attends to all cached keys that share its bucket in at least one round.
 #
 # Is that the same function? The whole model sorts, cuts into chunks and looks one chunk back; the
-# step does nothing of the kind. **When can the two differ?** They find the same keys as long as no
-# bucket is longer than a chunk. There, every step is the whole model's. We give it an ordinary
-# text, and one that is nearly all blanks, so that most of its positions fall into one bucket:
+# step does nothing of the kind. **When can the two differ?** ▸ Only where a bucket is longer than a
+# chunk. As long as none is, they find the same keys, and every step is the whole model's. We give
+# it an ordinary text, and one that is nearly all blanks, so that most of its positions fall into
+# one bucket:
 
 # %%
 from efftx.models import prefill
@@ -1080,7 +1110,7 @@ assert crowded.max() > 1e-3
 # ([transformers#16972](https://github.com/huggingface/transformers/issues/16972)). The measurements
 # above are our answer to both.
 #
-# **When is a Reformer still the right tool?**
+# **When is a Reformer still the right tool?** ▸ In the first two of these cases, not in the third:
 #
 # - Where *depth × length* is the wall, on one machine: take chunks and reversible layers, whatever
 #   the attention. Chunks change no value. Reversible layers make another network, which learned as
@@ -1097,15 +1127,15 @@ assert crowded.max() > 1e-3
 #   depends on the task, and no theorem tells.
 # - **It leaks a little.** Where chunks end depends on later tokens, so a causal LSH model that
 #   reads whole texts knows slightly more than it will when it writes (chapter 08 measures it).
-# - **Time is linear, not small.** A million tokens took minutes for *one* step. Pre-training takes
-#   hundreds of thousands.
+# - **Time is linear, not small.** A million tokens took minutes for *one* step, and training takes
+#   many thousands of them.
 # - **Memory is linear in the length.** Depth is free, length is not: two streams, their gradients
 #   and a few arrays of vectors must exist.
 # - **A million tokens of context are worth what the model makes of them.** The needle shows that a
 #   model finds what was put there to be found. Nothing here shows that a model *of text* uses
 #   anything that far away.
-# - **Nothing here ran on a GPU or a TPU.** `efftx.models.reformer.SIXTEEN_GB` is the preset that
-#   their compilers fit into 16 GB.
+# - **Nothing here ran on a GPU or a TPU.** `efftx.models.reformer.SIXTEEN_GB` is a preset of
+#   which their compilers say that it fits.
 #
 # ## Exercises
 #

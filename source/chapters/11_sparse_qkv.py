@@ -70,8 +70,8 @@ for sparse in (False, True):
 assert share > 0.9
 
 # %% [markdown]
-# First a third, then almost all. Whoever makes one part forty times cheaper has to look at the
-# others next.
+# ▸ Almost all, 95 %; with dense layers it was a third. Whoever makes one part forty times cheaper
+# has to look at the others next.
 #
 # The paper measured seconds per token, one token at a time, for models of two sizes
 # ([arXiv 2111.12763](https://arxiv.org/abs/2111.12763)):
@@ -170,9 +170,10 @@ print("rank of an input's table:", {int(np.linalg.matrix_rank(table)) for table 
 print("rank of W:", int(np.linalg.matrix_rank(w)), "of", len(w))
 
 # %% [markdown]
-# Each table is $D_i$ times $E_i$, a column times a row, and has rank one: every module sees the
-# same pattern of its input, stronger or weaker. But the patterns of different inputs have nothing
-# to do with each other, so $W$ as a whole has **full** rank. No direction of $x$ is lost.
+# ▸ One, and full. Each table is $D_i$ times $E_i$, a column times a row, and has rank one: every
+# module sees the same pattern of its input, stronger or weaker. But the patterns of different
+# inputs have nothing to do with each other, and $W$ as a whole has **full** rank. No direction of
+# $x$ is lost.
 #
 # That is the difference to the usual way to save parameters, a bottleneck $x\,U\,V$ with $U$ and
 # $V$ narrow: there everything has to go through a few numbers.
@@ -203,7 +204,7 @@ assert best == 32 == int(D_MODEL**0.5)
 assert counts[best] == 2 * D_MODEL * best
 
 # %% [markdown]
-# At $S = \sqrt d$: 32 modules of 32 numbers, $2\,d^{1.5}$ parameters, a sixteenth of $d^2$. The
+# ▸ At $S = \sqrt d$: 32 modules of 32 numbers, $2\,d^{1.5}$ parameters, a sixteenth of $d^2$. The
 # paper takes about as many modules as heads, 16 here. Around the minimum the curve is flat, so it
 # costs little. At both ends, with one module or with modules of one number, the layer *is* a dense
 # one, and has $d$ parameters too many.
@@ -322,9 +323,9 @@ print(f"{jacobian.shape[1]} parameters, {freedom} degrees of freedom, of {24 * 2
 assert freedom == 24 * (4 + 6 - 1)
 
 # %% [markdown]
-# A little less: $d(S + M - 1)$. If row $i$ of $D$ is doubled and row $i$ of $E$ halved, nothing
-# changes, so one parameter for each input is lost. (This is also why the layer at the ends, with
-# $S$ or $M$ equal to 1, is exactly as free as a dense one.)
+# ▸ No, a little less: $d(S + M - 1)$, which is 216. If row $i$ of $D$ is doubled and row $i$ of $E$
+# halved, nothing changes, so one parameter for each input is lost. (This is also why the layer at
+# the ends, with $S$ or $M$ equal to 1, is exactly as free as a dense one.)
 #
 # So most matrices are out of reach. How far? The best $D$ and $E$ for a given matrix can be found
 # without training: each input's table wants the nearest table of rank one, and that is the first
@@ -473,8 +474,9 @@ for layer in (convolve, convolve_fast, convolve_same):
     assert (positions == [7, 8, 9]) == (layer is not convolve_same)
 
 # %% [markdown]
-# Position 6 sees position 7. A model with this layer would train wonderfully, for it copies the
-# answer, and could not write a word. What one output depends on can be measured, by derivatives:
+# ▸ It looks ahead: position 6 sees position 7. A model with this layer would train wonderfully, for
+# it copies the answer, and could not write a word. What one output depends on can be measured, by
+# derivatives:
 
 # %%
 POSITION, MODULE = 6, 2
@@ -592,7 +594,7 @@ assert min(wholes, key=wholes.get) == 64
 # %%
 my_guess.show(
     pictures.draw_parameters(D_MODEL),
-    "Parameters against the number of modules for d_model 1,024, both axes logarithmic. D and E "
+    "Parameters against the number of modules in the medium model, both axes logarithmic. D and E "
     "alone have a flat minimum at the root of d. With the convolutions of q, k and v there are "
     "more with few modules, and the minimum lies further right. Dashed: d², and the 4 d² of dense "
     "attention, far above.",
@@ -601,7 +603,7 @@ print(f"dense attention / sparse QKV at S = 16: {dense_attention / wholes[16]:.0
 assert dense_attention / wholes[16] > 20
 
 # %% [markdown]
-# No: few modules mean wide kernels, and the best number moves to 64. At the paper's 16 more than
+# ▸ No: few modules mean wide kernels, and the best number moves to 64. At the paper's 16 more than
 # half of the parameters are the convolutions'. It is still more than twenty times fewer than four
 # dense matrices.
 #
@@ -677,8 +679,8 @@ assert total["dense"] / total["both"] > 20
 # %% [markdown]
 # Sparse QKV alone saves **nothing**: the parameters have moved to the feed-forward layer, and a
 # dense feed-forward layer reads them all. Sparse feed-forward makes them cheap: of what moved
-# there, a token reads one part in 64. That is the line that was promised: *one saving moves the
-# parameters to where the other saves*.
+# there, a token reads one part in 64. That is the line that was promised. ▸ *One saving moves the
+# parameters to where the other saves.*
 #
 # Without the balance there is no riddle. At the same `d_ff` the savings simply add up:
 
@@ -816,7 +818,7 @@ assert held_out["sparse QKV"] < held_out["dense"] - 0.05
 assert held_out["sparse QKV"] < held_out["without neighbours"] - 0.1
 
 # %% [markdown]
-# Sparse QKV learns faster than dense attention: it is ahead by about 0.15 bits per byte. Without
+# After these steps sparse QKV is ahead of dense attention, by about 0.15 bits per byte. Without
 # neighbours it is a little behind. Both have moved more than four fifths of attention's parameters
 # into the feed-forward layers. So to move them costs a little, and what more than makes up for it
 # is that a module sees the positions before it and the modules beside it.
@@ -844,7 +846,8 @@ quality = recorded("sparse_quality")
 machine = quality["machine"]
 print(f"trained on: {machine['processor']}, {machine['cores']} cores")
 n_seeds, n_steps = len(quality["seeds"]), quality["config"]["n_steps"]
-print(f"{n_seeds} seeds, {n_steps} steps; bits per byte on held-out text")
+n_megabytes = quality["corpus"]["bytes_trained_on"] / 1e6
+print(f"{n_seeds} seeds, {n_steps} steps on {n_megabytes:.1f} MB; bits per byte on held-out text")
 print("                parameters   d_ff    mean   more than dense, 95 % interval")
 KINDS = {"dense": "dense", "sparse_ff_16": "sparse FF", "sparse_ff_16_and_qkv": "both"}
 for kind, label in KINDS.items():
@@ -874,17 +877,18 @@ assert quality["variants"]["sparse_ff_16_and_qkv"]["more_than_dense"]["interval_
 assert high < 0
 
 # %% [markdown]
-# Sparse feed-forward layers cost a little; the interval contains 0, so three seeds are too few to
-# be sure of it. Sparse QKV beside them costs nothing: the model with both is *better* than the
-# dense one, by about 0.15 bits per byte, and the interval lies below 0. The step from sparse FF to
-# both gains about 0.18, in every seed nearly the same.
+# ▸ The first: sparse feed-forward layers cost a little. The interval contains 0, so three seeds are
+# too few to be sure of it. Sparse QKV beside them costs nothing: the model with both is *better*
+# than the dense one, by about 0.15 bits per byte, and the interval lies below 0. The step from
+# sparse FF to both gains about 0.18, in every seed nearly the same.
 #
-# **Better with fewer weights for attention: do you believe it?** Ask first what else has changed.
-# The live test asked, and with its kernel cut down to one position and one module sparse QKV was
-# behind dense attention. So it is not the multiplicative layer that gains, but the convolution. We
-# think that it is given what dense attention has to learn: to look at the letters just before. And
-# a model that has seen 0.3 MB of text knows little more than which letters follow which. Whether
-# anything of the gain is left after longer training, these runs do not say.
+# **Better with fewer weights for attention: do you believe it?** ▸ Not that the fewer weights are
+# what makes it better. Ask first what else has changed. The live test asked, and with its kernel
+# cut down to one position and one module sparse QKV was behind dense attention. So it is not the
+# multiplicative layer that gains, but the convolution. We think that it is given what dense
+# attention has to learn: to look at the letters just before. And a model that has seen 0.3 MB of
+# text knows little more than which letters follow which. Whether anything of the gain is left after
+# longer training, these runs do not say.
 #
 # The paper's comparison is at its own size. Its abstract reports, for models with sparse
 # feed-forward layers and sparse QKV, the perplexity of the dense Transformer with as many

@@ -45,9 +45,10 @@ from efftx.plots import terraformer as pictures
 attention, feed_forward, readout = 4 * 1024**2, 2 * 1024 * 4096, 1024 * 32_000
 in_all = 24 * (attention + feed_forward) + readout
 print(f"{in_all / 1e6:.0f} million weights, {4 * in_all / 1e9:.1f} GB in float32, for every token")
+print(f"at 20 GB/s: {20e9 / (4 * in_all):.0f} tokens a second")
 
 # %% [markdown]
-# At 20 GB/s that is fifteen tokens a second, whatever the processor can calculate. To be faster, a
+# Reading alone sets this limit, whatever the processor can calculate. To be faster, a
 # token must read less. [Sparse feed-forward layers](10_sparse_feed_forward.ipynb) read one unit in
 # each block of $N$; [sparse QKV](11_sparse_qkv.ipynb) has few weights to begin with.
 #
@@ -194,8 +195,8 @@ def sru_reference(x, w, w_f, w_r, b_f, b_r):
 
 
 # %% [markdown]
-# **And must even this one go step by step?** Take two steps of $c \to f \odot c + u$, one after the
-# other:
+# **And must even this one go step by step?** ▸ No. Take two steps of $c \to f \odot c + u$, one
+# after the other:
 #
 # $$f_2 \odot (f_1 \odot c + u_1) + u_2 = (f_1 \odot f_2) \odot c + (f_2 \odot u_1 + u_2).$$
 #
@@ -503,9 +504,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Time follows the bytes. Where a point lies above the line, something besides reading takes time:
-# gathering scattered rows is slower than streaming a matrix, and what was nothing beside 40 MB
-# becomes visible, layer norms, the cache of keys and values, the start of each small operation.
+# ▸ Not quite as many times as it reads fewer weights, which here is 6.1. Time follows the bytes.
+# Where a point lies above the line, something besides reading takes time: gathering scattered rows
+# is slower than streaming a matrix, and what was nothing beside 10.48 million weights becomes
+# visible, layer norms, the cache of keys and values, the start of each small operation.
 #
 # But be careful with a slice. It may mislead in either direction: the few megabytes that a sparse
 # one reads may stay in the processor's own cache from one token to the next, which they could not
@@ -569,9 +571,9 @@ for row in benchmark["medium"]["rows"]:
         print(f"{row['who']}: {1000 * row['seconds']:.1f} ms; all three are {ratio:.1f} × as fast")
 
 # %% [markdown]
-# The last column is the answer. Reading less is one thing, reading it well another. The dense model
-# comes closest to what memory can give. A sparse step is many small products and scattered rows,
-# and gets a smaller part of it: so the time falls by less than the weights do.
+# ▸ 6 times, and the last column says why. Reading less is one thing, reading it well another. The
+# dense model comes closest to what memory can give. A sparse step is many small products and
+# scattered rows, and gets a smaller part of it: so the time falls by less than the weights do.
 #
 # Here are the paper's measurements beside ours, as ratios, since seconds of two machines cannot be
 # compared. Nor are the models quite the same: the paper's has an encoder, and each block of its
@@ -604,6 +606,8 @@ my_guess.show(
 )
 
 # %% [markdown]
+# ▸ 12.8 times, where feed-forward alone brings less than five and QKV alone nothing.
+#
 # The same as seconds saved, in percent of the dense model's time. Seconds add up, ratios do not. (A
 # part that is slower than dense saves less than nothing; in the picture it counts as nothing.)
 
@@ -644,9 +648,10 @@ for part in ("big", "whole"):
         assert abs(measured(part)["dense"]["parameters"] / 1e10 - 1) < 0.03
 
 # %% [markdown]
-# Ten billion parameters on two cores of a processor, and it writes several tokens a second. (Eight
-# bits are a matter of memory, less of time. Compare the dense rows: a quarter of the bytes does not
-# take a quarter of the time, since each number must be turned into a float before it is used.)
+# Ten billion parameters on two cores of a processor: in eight bits and with all three parts sparse
+# they write 17 tokens a second, and dense a single one. (Eight bits are a matter of memory, less of
+# time. Compare the dense rows: a quarter of the bytes does not take a quarter of the time, since
+# each number must be turned into a float before it is used.)
 #
 # And what the talk claims, beside what the paper and this benchmark measured:
 
@@ -703,12 +708,13 @@ for name in ("dense", "sparse_ff_16", "sparse_ff_16_and_qkv", "terraformer"):
     assert more["mean"] < 0.15
 
 # %% [markdown]
-# Sparse feed-forward layers cost a little here, if anything. With sparse QKV the models are *ahead*
-# of the dense one, and the Terraformer is, too. That is more than the claim, and no reason to
-# cheer: sparsity can hardly be what helps. Sparse QKV brings convolutions that look at the bytes
-# right before, and those are a good help to a small model that has seen 0.3 MB of text. That is our
-# guess; nobody measured it here. Nor does any of this say what would be at the paper's size, or
-# after a long training.
+# ▸ Only the one with nothing but sparse feed-forward layers, and it only by a little, if at all:
+# the interval holds the zero. With sparse QKV the model is *ahead* of the dense one, and the
+# Terraformer is, too. That is more than the claim, and no reason to cheer: sparsity can hardly be
+# what helps. Sparse QKV brings convolutions that look at the bytes right before, and those may be a
+# good help to a small model that has seen 307,200 bytes of text. A small test of [chapter
+# 11](11_sparse_qkv.ipynb) speaks for it; of these models nobody measured it. Nor does any of this
+# say what would be at the paper's size, or after a long training.
 #
 # ## Text, token by token
 #
@@ -769,10 +775,10 @@ for i in range(n_new):
 print(f"\n\n{1 / np.median(times):.0f} bytes a second, printing included")
 
 # %% [markdown]
-# That is what 145,000 parameters and 0.3 MB of text give: syllables, some of which are words, here
-# and there a sign as in a program, and no sense. Nor is the speed a merit of sparsity. In a model
-# that is so small, starting the operations is what takes the time; to read fewer weights pays where
-# there are many.
+# That is what 144,864 parameters and 307,200 bytes of text give: syllables, some of which are
+# words, here and there a sign as in a program, and no sense. Nor is the speed a merit of sparsity.
+# In a model that is so small, starting the operations is what takes the time; to read fewer weights
+# pays where there are many.
 #
 # ## Explore
 #
@@ -819,6 +825,10 @@ display(
 )
 
 # %% [markdown]
+# ▸ First QKV, which saves nothing by itself, and then feed-forward, which now looks as if it had
+# saved everything. At the end, with all three, the readout is the longest part in the medium model,
+# and the feed-forward layers are in the big one.
+#
 # ## Its limits, honestly
 #
 # ### It is for one token at a time
@@ -852,8 +862,8 @@ for name in ("dense", "both"):
 assert crossing["both"] < 500 < 5000 < crossing["dense"]
 
 # %% [markdown]
-# A page of text. Beyond it, the time of a sparse model is again the time of attention, and that is
-# where LSH attention or the next section's idea must help.
+# ▸ After 249, not even a page of text. Beyond it a sparse model reads its cache more than its
+# weights, and that is where LSH attention or the next section's idea must help.
 #
 # ## Where this stands today
 #
@@ -876,7 +886,7 @@ assert (round(has / 1e9), round(uses / 1e9)) == (47, 13)
 
 # %% [markdown]
 # The feed-forward layers are sparse by a factor of four. The Terraformer's are by 64 or 128, and
-# its attention is sparse, too, which no widely used model has taken up.
+# its attention is sparse, too, which no widely used model that we know of has taken up.
 #
 # **Grouped-query attention** goes for the cache. Mixtral has 32 heads of queries but only 8 of keys
 # and values, so that four queries share one. The cache is a quarter as large, and so is what a

@@ -36,8 +36,9 @@ from efftx.plots import fine_tuning_for_everyone as pictures
 # Chapter 02 counted 16 bytes for each parameter that Adam trains: its value, its gradient and two
 # running means. **What is left of the 16 bytes if a parameter is not trained?**
 #
-# Its value, and nothing else: 4 bytes in float32, 2 in bfloat16. Nobody changes it, so nothing keeps
-# us from writing it in fewer bits, as in chapter 05. For the two models of this chapter's story:
+# ▸ Its value, and nothing else: 4 bytes in float32, 2 in bfloat16. Nobody changes it, so nothing
+# keeps us from writing it in fewer bits, as in chapter 05. For the two models of this chapter's
+# story:
 
 # %% tags=["nbval-check-output"]
 from efftx.memory import bert
@@ -51,18 +52,19 @@ for name, n in {"BERT-Large": n_bert, "a model of 7 billion": 7 * 10**9}.items()
 # (In four bits with a scale for each 32 numbers: five bits in all.) The first column is why a model
 # of 7 billion parameters was out of reach: 112 GB before the first activation.
 #
-# But a model of which nothing is trained learns nothing. **What is the smallest thing to train?**
+# But a model of which nothing is trained learns nothing. **What small thing could be trained in
+# its place?**
 #
 # ## A change of low rank
 #
-# Write a fine-tuned matrix as what was there and a change, $W + \Delta W$. LoRA's guess is that the
-# change can be thin: a product of two narrow matrices,
+# ▸ A change of it. Write a fine-tuned matrix as what was there and a change, $W + \Delta W$. LoRA's
+# guess is that the change can be thin: a product of two narrow matrices,
 #
 # $$\Delta W = \frac{\alpha}{r} A B, \qquad A \in \mathbb R^{d_{in} \times r},\;
 # B \in \mathbb R^{r \times d_{out}}.$$
 #
 # $W$ is frozen. $A$ is drawn at random, $B$ begins as zeros. **Why not both at random? Why not both
-# zero?** With both at random the model would be another one before the first step. With both zero
+# zero?** ▸ With both at random the model would be another one before the first step. With both zero
 # neither would ever move: the gradient of each is a product with the other.
 
 
@@ -150,17 +152,18 @@ assert n_bytes(frozen[8].blocks) < 0.28 * n_bytes(model.blocks)
 assert n_bytes(frozen[4].blocks) < 0.18 * n_bytes(model.blocks)
 
 # %% [markdown]
-# The frozen model is a little off, and the adapters learn on top of what is there, its errors
-# included. That is the idea of QLoRA.
+# ▸ In eight bits it is as good as before, 2.800 bits per byte and 2.801; in four a little worse,
+# 2.823. The adapters learn on top of what is there, its errors included. That is the idea of QLoRA.
 #
 # ## What a step takes
 #
-# Now a real model: SmolLM2-135M-Instruct, 134.5 million parameters, one text of 512 tokens. The
-# compiler says what a training step needs: *arguments* (weights, adapters, Adam's means), *results*
-# (what is trained, and its means, anew) and *temporaries* (activations and all that exists for a
-# moment; gradients may stand where the results will). `experiments/fine_tuning.py` asked it
-# for each of these, with adapters of rank 8 on all matrices of the blocks. **Where do you expect the
-# largest bar after full training?**
+# Now a real model: SmolLM2-135M-Instruct, and one text of 512 tokens. The compiler says what a
+# training step needs: *arguments* (weights, adapters, Adam's means), *results* (what is trained,
+# and its means, anew) and *temporaries* (activations and all that exists for a moment; gradients
+# may stand where the results will). `experiments/fine_tuning.py` asked it for full training and for
+# adapters of rank 8 on all matrices of the blocks, which are there in 32, in 8 or in 4 bits; with
+# all activations kept, or with checkpoints and a loss in chunks. **Which of those with adapters
+# will need the most?**
 
 # %%
 my_guess = plots.ask("MiB of the last, 4 bits with everything", along="x")
@@ -189,15 +192,18 @@ my_guess.show(
     "arguments and results, not temporaries; with checkpoints and a chunked loss these go, "
     f"and on eight bits {mib['int8']['together']:.0f} MiB are left.",
 )
+for n, name in names.items():
+    print(f"{name:36}{mib[n]['together']:7,.0f} MiB, temporaries {mib[n]['temporaries']:7,.0f}")
 assert mib["int8"]["together"] <= 400
 assert mib["full, all kept"]["together"] > 8 * mib["int8"]["together"]
 assert mib["int8, all kept"]["temporaries"] > mib["lora, all kept"]["temporaries"]
 assert mib["int8, no checkpoints"]["temporaries"] > 5 * mib["int8"]["temporaries"]
 
 # %% [markdown]
-# Adapters alone are no cure: they save the optimiser's state and the gradients, and the
-# **activations stay**. The gradient of $A$ in the first layer goes back through all the layers above,
-# frozen or not. Chapter 04's chunked loss and checkpoints take them away.
+# ▸ Those on 32 bits with everything kept: 2,142 MiB, of which 1,576 are temporaries. Adapters alone
+# are no cure: they save the optimiser's state and the gradients, and the **activations stay**. The
+# gradient of $A$ in the first layer goes back through all the layers above, frozen or not. Chapter
+# 04's chunked loss and checkpoints take them away.
 #
 # And eight bits without checkpoints? **They save arguments and cost temporaries.** To go back through
 # $y = x W$ autodiff keeps the matrix. Where it is a frozen float32 array it is an argument, there
@@ -372,13 +378,16 @@ plots.show(
 assert slow[N_STEPS] > curve[N_STEPS] + 0.1
 
 # %% [markdown]
-# Memory is bought with steps. The paper's tasks are prompts that a large model nearly solves already,
-# and its runs have tens of thousands of steps.
+# ▸ One can, in 9.7 MiB where the way back takes 42.1. But in as many steps the loss has hardly
+# moved. Memory is bought with steps. The paper's tasks are prompts that a large model nearly solves
+# already, and its runs have tens of thousands of steps.
 #
 # ## Which card?
 #
 # The parts as formulas: 16 bytes for what is trained, weights in the bits you choose, activations with
-# or without checkpoints. First a model of 7 billion parameters and a text of 2,048 tokens:
+# or without checkpoints. First a model of 7 billion parameters and a text of 2,048 tokens; then set
+# them yourself. **With which length do the activations overtake the weights?** Try it without
+# checkpoints, too.
 
 # %%
 SETTING = {"size": "7B", "bits": 4, "length": 2048, "checkpoints": True}
@@ -391,6 +400,16 @@ plots.show(
     f"{sums['forward only']:.1f} GB with forward passes only. Dashed lines: what cards have.",
 )
 assert sums["full, Adam"] > 80 > 12 > sums["adapters"]
+
+
+def activations_overtake(**setting):
+    parts = pictures.gigabytes(method="adapters", **SETTING | setting)
+    return parts["activations"] > parts["frozen weights"]
+
+
+assert activations_overtake(length=8192)
+assert not activations_overtake(length=4096)
+assert activations_overtake(length=512, checkpoints=False)
 
 # %%
 import ipywidgets as widgets
@@ -410,8 +429,11 @@ widgets.VBox(
 )
 
 # %% [markdown]
+# ▸ For adapters on four bits and with checkpoints, somewhere from 4,096 to 8,192 tokens. Without
+# checkpoints they are ahead at the shortest length of the slider, 512.
+#
 # The formulas leave out what a framework keeps for itself and what a card rounds up; take a card with
-# some room. **With which length do the activations overtake the weights?** Try it without checkpoints.
+# some room.
 #
 # ## Its limits, honestly
 #

@@ -2,8 +2,8 @@
 # # 14 · Your own experiments
 #
 # *Outlook.* The course has built its techniques, measured them and put them into models of its own.
-# But you came with a model, a text, or a machine that is not ours. **What does it take to use a
-# technique there?** This chapter goes into your framework, from your text to a model, and beyond
+# But you came with a model, a text, or a machine that is not ours. What does it take to use a
+# technique there? This chapter goes into your framework, from your text to a model, and beyond
 # one device.
 #
 # After this chapter you can
@@ -73,9 +73,9 @@ def hashed_attention(params, x, key):
 
 
 # %% [markdown]
-# One. (Queries and keys were one array here already. Where yours are two, keep one of them: that is
-# shared QK of [chapter 08](08_lsh_attention.ipynb).) The `key` is JAX's, for the random rotations:
-# a new one each step.
+# ▸ One. (Queries and keys were one array here already. Where yours are two, keep one of them: that
+# is shared QK of [chapter 08](08_lsh_attention.ipynb).) The `key` is JAX's, for the random
+# rotations: a new one each step.
 #
 # **Is it the right function?** The shapes fit, but they would fit if heads and positions were
 # exchanged, too. So do not believe it. Compare it with the function of one head, head by head:
@@ -93,7 +93,8 @@ for example, head in ((0, 0), (1, 3), (2, 1)):
     assert jnp.allclose(of_heads[example, :, head], one, atol=1e-5)
 
 # %% [markdown]
-# And with the package's own attention layer, into which we put *your* parameters:
+# ▸ It is, for each head that was looked at. And it is what the package's own attention layer
+# computes, into which we put *your* parameters:
 
 # %%
 from efftx.models import Attention, Dense, Hashed
@@ -170,8 +171,8 @@ for ours, theirs in zip(*map(jax.tree.leaves, (chunked[1], whole[1])), strict=Tr
     assert jnp.allclose(ours, theirs, atol=1e-5)
 
 # %% [markdown]
-# Chunks change nothing, in the loss or in any gradient. Only the optimiser does: it keeps Adam's
-# means in eight bits. A training step is what it always is in JAX:
+# ▸ Only the optimiser: it keeps Adam's means in eight bits. Chunks change nothing, in the loss or
+# in any gradient. A training step is what it always is in JAX:
 
 # %%
 optimiser = memory.adam_8bit(1e-2)
@@ -192,7 +193,7 @@ print(f"loss {values[0]:.2f} -> {values[-1]:.2f} nats")
 assert values[-1] < values[0]
 
 # %% [markdown]
-# **And in Flax NNX or Equinox?** The same function in the same place: their projections make
+# **And in Flax NNX or Equinox?** ▸ The same function in the same place: their projections make
 # `(batch, length, heads, d)`, too. [examples/](../examples/README.md) holds this program for plain
 # JAX, [Flax NNX](../examples/flax_nnx.py) and [Equinox](../examples/equinox_model.py), each with
 # the comparison above. Two things are different there. A module of Equinox holds functions beside
@@ -244,10 +245,10 @@ for stored, rebuilt in zip(*map(jax.tree.leaves, gradients), strict=True):
     assert jnp.allclose(stored, rebuilt, rtol=1e-3, atol=1e-6)
 
 # %% [markdown]
-# Both ways give the same gradients, dropout included: a branch gets the same key on the way back,
-# and draws the same numbers. (A branch that *chooses* by what it sees, as a hash does, hands its
-# choice on as `replay`; [chapter 09](09_reformer.ipynb) shows why. The package's layers do so.)
-# What is saved, by the compiler:
+# ▸ It is the same on both ways: a branch gets the same key on the way back, and draws the same
+# numbers. So the gradients are the same, too. (A branch that *chooses* by what it sees, as a hash
+# does, hands its choice on as `replay`; [chapter 09](09_reformer.ipynb) shows why. The package's
+# layers do so.) What is saved, by the compiler:
 
 # %%
 from efftx.compiling import planned_bytes
@@ -265,10 +266,10 @@ assert taken["rebuilt", 16] < 1.5 * taken["rebuilt", 2]
 # %% [markdown]
 # ## From your text to a model
 #
-# You have a text, and want a model of it. **What should be asked before anything starts?** Whether
-# it will fit. `train_on_text` reads files or folders, holds a tenth of the text out, and asks the
-# compiler for the bytes of a step. Then it trains. Our text is small, a piece of Python source, and
-# so is the model, for the page's sake:
+# You have a text, and want a model of it. **What should be asked before anything starts?**
+# ▸ Whether it will fit. `train_on_text` reads files or folders, holds a tenth of the text out, and
+# asks the compiler for the bytes of a step. Then it trains. Our text is small, a piece of Python
+# source, and so is the model, for the page's sake:
 
 # %%
 import tempfile
@@ -308,13 +309,13 @@ except ValueError as refusal:
     assert "--at-once 1" in str(refusal)
 
 # %% [markdown]
-# Nothing was started that could not end. The sentence names the mildest cure that works, as an
-# option of the command; here it is a field of `TextRun`. (`at_once=1` takes the windows of a batch
-# one after the other and adds their gradients up: the same step, but for rounding.) Other cures are
-# `--reversible`, for a Reformer `--rounds 1`, at last a shorter `--length`.
+# ▸ There it does not start what it could not end. The sentence names the mildest cure that works,
+# as an option of the command; here it is a field of `TextRun`. (`at_once=1` takes the windows of a
+# batch one after the other and adds their gradients up: the same step, but for rounding.) Other
+# cures are `--reversible`, for a Reformer `--rounds 1`, at last a shorter `--length`.
 #
-# **And if the power fails in the middle?** With a `checkpoint` the run is saved now and then. The
-# same call goes on from there. Will it come to the same model, or to a similar one?
+# And if the power fails in the middle? With a `checkpoint` the run is saved now and then. The same
+# call goes on from there. **Will it come to the same model, or to a similar one?**
 
 
 # %%
@@ -348,8 +349,8 @@ plots.show(
 )
 
 # %% [markdown]
-# To the same bits: the batch of a step and its random numbers depend on the seed and the number of
-# the step, and on nothing that was lost. The file is a model, too, which writes:
+# ▸ To the same, bit by bit: the batch of a step and its random numbers depend on the seed and the
+# number of the step, and on nothing that was lost. The file is a model, too, which writes:
 
 # %%
 from efftx.training import as_text
@@ -375,9 +376,9 @@ assert loaded.vocab == 256
 # MiB an array; its gradient takes nearly a GiB beside them. Suppose that you have eight devices.
 # **Who should hold what, and what must then travel between them?**
 #
-# There are easy cases. *Examples* of a batch have nothing to do with each other, nor have *heads*:
-# share them out, and attention sends nothing. But a single long text with a single head is one
-# sequence, and every position may want to see every other. Here are the ways to share it out.
+# ▸ In easy cases nothing must: *examples* of a batch have nothing to do with each other, nor have
+# *heads*. Share them out, and attention sends nothing. But a single long text with a single head is
+# one sequence, and every position may want to see every other. Here are the ways to share it out.
 #
 # ### Exact attention, in a ring
 #
@@ -406,7 +407,7 @@ assert works == [1, 2, 3, 4]
 # positions, **none of the time**: all wait for the last device. (Give each device one share from
 # the front and one from the back, and they have equal work. The package does not do it.)
 #
-# **How many bytes?** A turn sends L/D keys and values. There are D turns. So it is the whole keys
+# **How many bytes?** ▸ A turn sends L/D keys and values. There are D turns. So it is the whole keys
 # and values once, however many devices there are:
 
 # %% tags=["nbval-check-output"]
@@ -422,7 +423,7 @@ for n in (2, 4, 8):
 # ### Hashed: a sort across devices
 #
 # LSH attention sorts positions by their buckets, and then only neighbours matter. So give each
-# device a share of the *sorted slots*, too. **Which vectors must travel?** Those whose slot is on
+# device a share of the *sorted slots*, too. **Which vectors must travel?** ▸ Those whose slot is on
 # another device. And one chunk from each device to the next, because a chunk looks back to the one
 # before:
 
@@ -593,7 +594,8 @@ assert ours[2] > compiler[2]
 assert ours[4] < compiler[4]
 
 # %% [markdown]
-# Shared out by hand, memory falls with the devices. Left to the compiler it does not: a sort and a
+# ▸ The hashed one to less than a seventh, the ring to less than a quarter: shared out by hand,
+# memory falls with the devices. Left to the compiler it falls by less than a third: a sort and a
 # gather may want any row, and the compiler cannot know that chunks are local. Look at the left end,
 # too: **on one device the sort across devices takes twice the memory** of the function that is
 # meant for one. It is worth its trouble from four devices on.
@@ -638,6 +640,10 @@ widgets.VBox(
 )
 
 # %% [markdown]
+# ▸ Where only memory counts: on one device or two the function that is meant for one, left to the
+# compiler; from four on hashing with the sequence shared out. If attention must be exact, the ring.
+# Which of them is fastest, nobody measured.
+#
 # On eight devices hashing *sends more* than the ring: vectors travel in every one of 8 rounds. But
 # its bytes fall with the devices, those of the ring do not. **From how many devices on does it send
 # less?**
@@ -653,8 +659,8 @@ assert sends[8][0] > sends[8][1]
 assert sends[16][0] < sends[16][1]
 
 # %% [markdown]
-# And bytes are not all: in the ring each device multiplies L²/D pairs, hashed some L·m/D in each
-# round, with chunks of m.
+# ▸ Of these numbers of devices, from 16 on. And bytes are not all: in the ring each device
+# multiplies L²/D pairs, hashed some L·m/D in each round, with chunks of m.
 #
 # ### A whole model
 #
@@ -684,9 +690,10 @@ print(f"{of_state['all']:,} bytes in all, {of_state['each']:,} on each of four d
 assert of_state["all"] / 4 <= of_state["each"] < of_state["all"] / 3.5
 
 # %% [markdown]
-# The losses are those of one device, to rounding, in one process or in several, where
-# `jax.distributed.initialize` comes first. The first process writes the checkpoint, and a run goes
-# on from it with another number of devices. [docs/devices.md](../docs/devices.md) has the details.
+# ▸ A quarter, and a little more. The losses are those of one device, to rounding, in one process or
+# in several, where `jax.distributed.initialize` comes first. The first process writes the
+# checkpoint, and a run goes on from it with another number of devices.
+# [docs/devices.md](../docs/devices.md) has the details.
 #
 # ## Its limits, honestly
 #
