@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from tests.notebooks.prose import unanswered, unheld_numbers
 from tools.build import KINDS, is_executed
 from tools.course import ROOT, Course
 
@@ -153,7 +154,14 @@ def many_imports(notebook: NotebookNode) -> list[str]:
 
 EVERYWHERE = [wrong_format, too_large, errors, run_to_run_noise, images_without_words, setup_cells]
 GUARDS = {
-    "chapters": [*EVERYWHERE, not_executed, nothing_asked, many_imports],
+    "chapters": [
+        *EVERYWHERE,
+        not_executed,
+        nothing_asked,
+        many_imports,
+        unanswered,
+        unheld_numbers,
+    ],
     "exercises": [*EVERYWHERE, executed],
     "solutions": [*EVERYWHERE, not_executed],
 }

@@ -65,6 +65,14 @@ BROKEN = {
     "no guess asked for": lambda n: n.cells[2].update(source="print(4)"),
     "a guess that is not shown": lambda n: n.cells[3].update(source="show()"),
     "nine imports": lambda n: n.cells[2].update(source=n.cells[2].source + "\nimport math" * 9),
+    "a question without an answer": lambda n: prose(n, "\n\n**Why 8?**"),
+    "an answer without a question": lambda n: prose(n, "\n\n▸ Because."),
+    "answers that come too late": lambda n: prose(n, "\n\n**A?** **B?** **C?** ▸ 1 ▸ 2 ▸ 3"),
+    "a number that nobody printed": lambda n: n.cells.append(
+        new_markdown_cell("It takes 17.5 MiB.")
+    ),
+    "a caption's number": lambda n: n.cells[3].update(source="my_guess.show(figure, '12 MiB')"),
+    "a share that is rounded up": lambda n: n.cells.append(new_markdown_cell("In 5 % of cases.")),
     "no set-up cell": lambda n: n.cells[1].metadata.update(tags=[]),
     "a late set-up cell": lambda n: n.cells.insert(3, n.cells.pop(1)),
 }
@@ -83,6 +91,24 @@ def test_a_broken_notebook_is_found_out(fault):
     notebook = sound()
     BROKEN[fault](notebook)
     assert complaints(notebook)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "It takes 4 MiB.",
+        "In 400 % of cases.",
+        "The paper says [7.25 MiB](https://example.org/x).",
+        "| the paper's | MiB |\n|---|---|\n| x | 7.25 |",
+        "`7.25 MiB` and $7.25$ MiB",
+        "**How much?** ▸ 4 MiB.",
+        "**How much? And** then **why?** ▸ Because.",
+    ],
+)
+def test_what_a_cell_or_a_source_gives_may_be_said(words):
+    notebook = sound()
+    notebook.cells.append(new_markdown_cell(words))
+    assert complaints(notebook) == []
 
 
 def test_an_executed_exercise_is_found_out():
