@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
-from efftx.plots import lsh_attention as pictures
 
 # %% [markdown]
 # ## The question
@@ -47,20 +46,19 @@ from efftx.plots import lsh_attention as pictures
 #
 # Two preparations make this easy (Kitaev et al., section 2):
 #
-# - **Shared QK.** Queries and keys come from one projection. Then "query *i* is near key *j*" is the
-#   same as "vectors *i* and *j* are near each other", and one hash serves both.
-# - **Keys of length one**, $k_j = q_j / \lVert q_j \rVert$. A key then counts by its direction only,
-#   which is all that the hash sees.
-
+# - **Shared QK.** Queries and keys come from one projection. Then "query *i* is near key *j*" is
+#   the same as "vectors *i* and *j* are near each other", and one hash serves both.
+# - **Keys of length one**, $k_j = q_j / \lVert q_j \rVert$. A key then counts by its direction
+#   only, which is all that the hash sees.
 # %% [markdown]
 # ## Real vectors
 #
 # Everything below works on vectors that a model really uses. A small Transformer with shared QK was
 # trained on the source code of Python's standard library, byte by byte; here are the `qk` and `v`
 # vectors of the heads of its second layer, for 512 characters of a file that it never saw.
-
 # %%
 from efftx.models import attention_vectors, pretrained
+from efftx.plots import lsh_attention as pictures
 
 LAYER, HEAD, LENGTH = 1, 0, 512
 tokens = pretrained.example_text()[:LENGTH]
@@ -74,7 +72,8 @@ print(text[:160], "…")
 # is always most similar to itself, so a position may attend to **itself only as a last resort**:
 # the very first position has nothing else.
 #
-# $$o_i = \sum_{j<i} p_{ij}\, v_j, \qquad p_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_{l<i} \exp(q_i \cdot k_l)}$$
+# $$o_i = \sum_{j<i} p_{ij}\, v_j, \qquad p_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_{l<i} \exp(q_i
+# \cdot k_l)}$$
 
 
 # %%
@@ -367,16 +366,16 @@ assert relative_error(efficient, reference) < 1e-5
 # `efftx.attention.lsh_attention` never builds the $L \times L$ matrix `count`. It needs three
 # ideas, and you can read them in `efftx/attention/layout.py` and `chunks.py`.
 #
-# 1. **One subtraction tells whether a round reaches a pair.** Give every position the number
-#    code = chunk + 2 · bucket. Then $\text{code}_i - \text{code}_j$ is 0 (same bucket, same chunk) or 1
-#    (same bucket, chunk before) exactly when the pair is reached. Try to find a pair that breaks this:
-#    in the sorted sequence neither bucket nor chunk ever decreases.
-# 2. **Each pair is served once.** Instead of dividing by $N_{ij}$, a pair is kept in the first round that
-#    reaches it and left out of later ones. One copy of weight one is the same as $N$ copies of weight
-#    $1/N$, and needs neither a count nor a logarithm.
-# 3. **No weight is kept for the backward pass**, only the output, its log-sum-exp $z_i$ and where each
-#    position stood. A pair's weight is rebuilt as $e^{s_{ij} - z_i}$ when its gradient is needed, so
-#    memory stays linear in $L$.
+# 1. **One subtraction tells whether a round reaches a pair.** Give every position the number code =
+#    chunk + 2 · bucket. Then $\text{code}_i - \text{code}_j$ is 0 (same bucket, same chunk) or 1
+#    (same bucket, chunk before) exactly when the pair is reached. Try to find a pair that breaks
+#    this: in the sorted sequence neither bucket nor chunk ever decreases.
+# 2. **Each pair is served once.** Instead of dividing by $N_{ij}$, a pair is kept in the first
+#    round that reaches it and left out of later ones. One copy of weight one is the same as $N$
+#    copies of weight $1/N$, and needs neither a count nor a logarithm.
+# 3. **No weight is kept for the backward pass**, only the output, its log-sum-exp $z_i$ and where
+#    each position stood. A pair's weight is rebuilt as $e^{s_{ij} - z_i}$ when its gradient is
+#    needed, so memory stays linear in $L$.
 #
 # The first idea as a check, over all pairs and rounds:
 
@@ -520,9 +519,9 @@ assert (leak["buckets given"] == 0).all()
 #
 # ### Implementations differ from the paper
 #
-# trax and Hugging Face leave out the bucket mask (a query attends to all of its two chunks), the log N
-# discount, and the mask of the first chunk's look-back. `semantics="trax"` switches to that. **Is it
-# worse?**
+# trax and Hugging Face leave out the bucket mask (a query attends to all of its two chunks), the
+# log N discount, and the mask of the first chunk's look-back. `semantics="trax"` switches to that.
+# **Is it worse?**
 
 # %%
 by_semantics = {
@@ -574,10 +573,10 @@ for length in (1024, 4096):
     print(f"{length:17,} positions {ours:10.1f} ms {theirs:16.1f} ms")
 
 # %% [markdown]
-# That was one head, once, on your machine. `make bench` takes longer and looks closer: 8 heads of width
-# 64, forward and backward pass, up to 262,144 positions, and the contenders take turns. **Before you
-# look: how do the lines of exact attention and of LSH attention differ in slope? And do four rounds
-# cost four times as much as one?**
+# That was one head, once, on your machine. `make bench` takes longer and looks closer: 8 heads of
+# width 64, forward and backward pass, up to 262,144 positions, and the contenders take turns.
+# **Before you look: how do the lines of exact attention and of LSH attention differ in slope? And
+# do four rounds cost four times as much as one?**
 
 # %%
 from efftx.results import recorded
@@ -660,11 +659,11 @@ assert 0.3 < lost.sum() / in_one_bucket.sum() < 0.45
 #
 # ## Then and now
 #
-# > Nobody we know of trains large models with LSH attention as it stands here. Hashing lives where a
-# > long cache of keys is *read*. *MagicPIG* (ICLR 2025) keeps hash tables on the CPU and samples from
-# > them ([arXiv 2410.16179](https://arxiv.org/abs/2410.16179)); *RetrievalAttention* (2024) searches
-# > an index for each token and touches 1 to 3 % of the keys
-# > ([arXiv 2409.10516](https://arxiv.org/abs/2409.10516)).
+# > Nobody we know of trains large models with LSH attention as it stands here. Hashing lives where
+# > a long cache of keys is *read*. *MagicPIG* (ICLR 2025) keeps hash tables on the CPU and samples
+# > from them ([arXiv 2410.16179](https://arxiv.org/abs/2410.16179)); *RetrievalAttention* (2024)
+# > searches an index for each token and touches 1 to 3 % of the keys ([arXiv
+# > 2409.10516](https://arxiv.org/abs/2409.10516)).
 #
 # ## Exercises
 #
@@ -676,7 +675,7 @@ assert 0.3 < lost.sum() / in_one_bucket.sum() < 0.45
 #
 # - N. Kitaev, Ł. Kaiser, A. Levskaya: *Reformer: The Efficient Transformer*, ICLR 2020,
 #   [arXiv 2001.04451](https://arxiv.org/abs/2001.04451), section 2 and appendix A.
-# - A. Andoni, P. Indyk, T. Laarhoven, I. Razenshteyn, L. Schmidt: *Practical and Optimal LSH for Angular
-#   Distance*, NeurIPS 2015, [arXiv 1509.02897](https://arxiv.org/abs/1509.02897).
+# - A. Andoni, P. Indyk, T. Laarhoven, I. Razenshteyn, L. Schmidt: *Practical and Optimal LSH for
+#   Angular Distance*, NeurIPS 2015, [arXiv 1509.02897](https://arxiv.org/abs/1509.02897).
 # - The talk "Efficient Transformers" by Kaiser, Kitaev, Levskaya and colleagues: the five pictures.
 # - What trax and Hugging Face do differently was read in their code.

@@ -397,7 +397,6 @@ from efftx.compiling import planned_bytes
 from efftx.models import Blocked
 from efftx.plots.reversible_layers import draw_memory
 
-
 LENGTH, DEPTHS = 4096, (2, 12)
 ACTIVATION = LENGTH * 128 * 4
 
@@ -601,11 +600,11 @@ assert depths["24"] < 1.15 * depths["6"]
 # ▸ Minutes, and less than 8 GiB. A token takes not much longer than in a text of 16,384, and with
 # 24 layers the step's temporary memory is hardly larger than with 6.
 #
-# "Single GPU or TPU", says the promise. We have neither. But their compilers run without the device,
-# and say what a program would take there at its peak: `benchmarks/accelerators.py` gave them this
-# step, and that of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens, for two
-# devices with 16 GB. These programs were compiled, **not run**; how long a step takes there we do
-# not know.
+# "Single GPU or TPU", says the promise. We have neither. But their compilers run without the
+# device, and say what a program would take there at its peak: `benchmarks/accelerators.py` gave
+# them this step, and that of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens,
+# for two devices with 16 GB. These programs were compiled, **not run**; how long a step takes there
+# we do not know.
 
 # %%
 from efftx.plots.accelerators import draw_compiled, lines_of_compiled
@@ -1009,10 +1008,10 @@ assert written["local"][1] < min(written[name][1] for name in SHORT)
 # %% [markdown]
 # **Far away, hashing wins.** A window is not right more often than by guessing, at this distance
 # and at any that it does not reach, and no window that reaches 16,384 symbols would be cheaper than
-# the exact model. Eight rounds find almost nine answers of ten with a thirtieth of the exact model's
-# scores; and while its scores double with the length, theirs stay. **Nearby, the window wins**: it
-# is as good as the exact model, as far as three seeds can tell, with the fewest scores. So ask of a
-# task what it needs: the last few dozen, or one thing that may stand anywhere.
+# the exact model. Eight rounds find almost nine answers of ten with a thirtieth of the exact
+# model's scores; and while its scores double with the length, theirs stay. **Nearby, the window
+# wins**: it is as good as the exact model, as far as three seeds can tell, with the fewest scores.
+# So ask of a task what it needs: the last few dozen, or one thing that may stand anywhere.
 #
 # To have both is not as easy as to put one upon the other. The model with a window layer below four
 # rounds of hashing ended with the window's loss, and its upper layer had learned nothing, not even
@@ -1035,7 +1034,6 @@ assert written["local"][1] < min(written[name][1] for name in SHORT)
 
 # %%
 from efftx.models import prefill
-
 
 N_PROMPT = 20
 

@@ -294,9 +294,9 @@ assert extra == of_controller
 #
 # **Is the bottleneck free?** What a block sees of $x$ is $r = d_\text{lowrank}$ numbers. The unit
 # with the row $c_u$ of $C_2$ gets the score $z \cdot c_u$, and is on if no other row reaches as far
-# in the direction of $z$. A row in the middle of the others never does, whatever $x$ is. With
-# $r = 1$ there are two directions, so two units can win, however many there are. Draw 64 random rows
-# and ask in 20,000 random directions who wins:
+# in the direction of $z$. A row in the middle of the others never does, whatever $x$ is. With $r =
+# 1$ there are two directions, so two units can win, however many there are. Draw 64 random rows and
+# ask in 20,000 random directions who wins:
 
 # %% tags=["nbval-check-output"]
 draws = np.random.default_rng(1)
@@ -524,7 +524,6 @@ from efftx.models import (
     plain_residual,
     sparse_feed_forward,
 )
-
 
 N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 300
 sizes = Sizes(n_layers=2, d_model=64, d_ff=512, n_heads=4, d_head=16, max_len=WINDOW)
@@ -885,7 +884,6 @@ assert 38 < fewer < 40
 # %%
 import time
 
-
 N_LAYERS, NS = 4, (4, 16, 64, 256)
 
 stack = [(draw(D_FF, D_MODEL), draw(D_FF, D_MODEL)) for _ in range(N_LAYERS)]
@@ -1214,12 +1212,11 @@ assert max(ever_on[64]) < 0.85 < 0.9 < min(ever_on[16])
 #
 # > Sparsity won, in another form. A *mixture of experts* has few large blocks where this layer has
 # > many small ones, and a controller that picks some of them: of DeepSeek-V3's parameters 5.5 % are
-# > active for a token ([arXiv 2412.19437](https://arxiv.org/abs/2412.19437)), of gpt-oss-120b's 4.4 %
-# > ([arXiv 2508.10925](https://arxiv.org/abs/2508.10925)), of Kimi K2's 3.2 %
-# > ([arXiv 2507.20534](https://arxiv.org/abs/2507.20534)). For single units *Deja Vu* (2023)
-# > fitted controllers to finished models, and *Sparser, Faster, Lighter* (2026) trains models of
-# > whose inner activations over 99 % are zero
-# > ([arXiv 2603.23198](https://arxiv.org/abs/2603.23198)).
+# > active for a token ([arXiv 2412.19437](https://arxiv.org/abs/2412.19437)), of gpt-oss-120b's 4.4
+# > % ([arXiv 2508.10925](https://arxiv.org/abs/2508.10925)), of Kimi K2's 3.2 % ([arXiv
+# > 2507.20534](https://arxiv.org/abs/2507.20534)). For single units *Deja Vu* (2023) fitted
+# > controllers to finished models, and *Sparser, Faster, Lighter* (2026) trains models of whose
+# > inner activations over 99 % are zero ([arXiv 2603.23198](https://arxiv.org/abs/2603.23198)).
 #
 # ## Exercises
 #

@@ -291,23 +291,24 @@ def play(player):
 
 embedding = jax.random.normal(jax.random.key(6), (9, GAME.d_model)) / 4
 text, last, ago = texts(jax.random.key(7), n=256)
-rights = {}
+AGO, rights = (0, 1, 5, 20), {}
 for name, init in {"alone": init_feed_forward, "with an SRU": with_sru(init_feed_forward)}.items():
     player = play((embedding, init(jax.random.key(8), GAME)))
     right = jax.vmap(partial(scores_of, player))(text).argmax(-1) == last
-    rights[name] = [float(right[ago == n].mean()) for n in (0, 1, 5, 20)]
-    shares = ", ".join(f"{n} positions ago {r:4.0%}" for n, r in zip((0, 1, 5, 20), rights[name]))
-    print(f"{name:12}: {shares}")
-assert rights["alone"][0] == 1 and max(rights["alone"][1:]) < 0.3
-assert min(rights["with an SRU"]) > 0.9
+    rights[name] = {n: float(right[ago == n].mean()) for n in AGO}
+    shares = ", ".join(f"{n} positions ago {share:.0%}" for n, share in rights[name].items())
+    print(f"{name}, right about the digit {shares}")
+assert rights["alone"][0] == 1
+assert max(rights["alone"][n] for n in AGO[1:]) < 0.3
+assert min(rights["with an SRU"].values()) > 0.9
 
 # %% [markdown]
 # ▸ Alone it knows what stands at its position, and guesses the rest, one of eight. With the SRU it
-# knows the last digit, twenty blanks later as well: it can keep its $c$ at a blank and exchange it at
-# a digit. What a mean that fades cannot hold is *which* of many things was where;
-# that stays attention's work. The paper found its effect minimal on a large web text, and uses it
-# for what follows the pretraining (section 4 of the paper). What we measured is what it *can* do,
-# not that a language model needs it.
+# knows the last digit, twenty blanks later as well: it can keep its $c$ at a blank and exchange it
+# at a digit. What a mean that fades cannot hold is *which* of many things was where; that stays
+# attention's work. The paper found its effect minimal on a large web text, and uses it for what
+# follows the pretraining (section 4 of the paper). What we measured is what it *can* do, not that a
+# language model needs it.
 #
 # ## The source before the target
 #
@@ -487,7 +488,6 @@ assert saved["both"] > 1.3 * (saved["+FF"] + saved["+QKV"])
 import time
 
 from efftx.models import by_layer, prefill, step
-
 
 slice_sizes = Sizes(3, d_model=512, d_ff=2048, n_heads=8, d_head=64, max_len=256, vocab=2000)
 N_TOKENS = 24
@@ -1009,13 +1009,12 @@ print(f"{n_heads // n_kv_heads} times less cache")
 # ## Then and now
 #
 # > Large models do decode on CPUs today, and the larger part of it came from bits: *T-MAC* (2024)
-# > computes with weights of a few bits by looking products up in tables
-# > ([arXiv 2407.00088](https://arxiv.org/abs/2407.00088)). Sparsity came second, as mixtures of
-# > experts:
+# > computes with weights of a few bits by looking products up in tables ([arXiv
+# > 2407.00088](https://arxiv.org/abs/2407.00088)). Sparsity came second, as mixtures of experts:
 # > [KTransformers](https://github.com/kvcache-ai/ktransformers/blob/main/doc/en/DeepseekR1_V3_tutorial.md)
-# > (February 2025) reports 8.7 to 13.7 tokens a second for DeepSeek's 671 billion parameters, in four
-# > bits, on two Xeons with one graphics card. That is possible since each token reads only 37 billion
-# > of them.
+# > (February 2025) reports 8.7 to 13.7 tokens a second for DeepSeek's 671 billion parameters, in
+# > four bits, on two Xeons with one graphics card. That is possible since each token reads only 37
+# > billion of them.
 #
 # ## Exercises
 #

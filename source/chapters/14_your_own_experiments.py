@@ -362,8 +362,8 @@ print(as_text(prompt) + as_text(written))
 assert loaded.vocab == 256
 
 # %% [markdown]
-# (After sixty steps it knows which byte is the most frequent, the blank, and little more.) In a terminal the same
-# is
+# (After sixty steps it knows which byte is the most frequent, the blank, and little more.) In a
+# terminal the same is
 #
 #     python -m efftx train text.txt --length 64 --model transformer --layers 1 --width 32 …
 #     python -m efftx generate efftx_run.npz --prompt "def "

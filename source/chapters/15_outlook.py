@@ -3,9 +3,9 @@
 #
 # *Outlook.* The talk makes promises: a million tokens on one device, memory that does not grow with
 # depth, models that read a few of their weights, fast answers on CPUs, fine-tuning for everyone. It
-# is November 2026. This chapter puts what happened beside each promise, and beside that what you and
-# this course have measured. It ends with a list of where to go on, with all words and formulas on a
-# page each, and with ten questions.
+# is November 2026. This chapter puts what happened beside each promise, and beside that what you
+# and this course have measured. It ends with a list of where to go on, with all words and formulas
+# on a page each, and with ten questions.
 #
 # After this chapter you can
 #
@@ -30,8 +30,8 @@ from efftx.results import recorded
 # %% [markdown]
 # ## The question
 #
-# A promise can come true in two ways: by the means that were meant, or by others. **For each of these
-# six, what do you think?**
+# A promise can come true in two ways: by the means that were meant, or by others. **For each of
+# these six, what do you think?**
 #
 # | | The talk | Chapters |
 # |---|---|---|
@@ -71,14 +71,14 @@ assert first.name == "Qwen2.5-1M"
 # which we found the number in their own words; many others are missing.
 #
 # **It came true, and mostly by other means.** Since January 2025 at the latest, models with open
-# weights read a million tokens. What such models are built from stands in
-# [chapter 09](09_reformer.ipynb): exact attention in blocks, several heads on one cache, more machines,
-# a *learned* choice of keys. DeepSeek-V4-Pro needs 27 % of the FLOPs for a token and 10 % of the cache
-# of DeepSeek-V3.2, at a million tokens, says its report; its attention is compressed and sparse
-# ([arXiv 2606.19348](https://arxiv.org/abs/2606.19348)). The *single device* is the rarer part: *OOMB*
-# reports training Qwen2.5-7B with a context of 4 million tokens on one H200, with activations computed
-# anew and the cache moved to the CPU's memory and back
-# ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)): means like those of chapters 03 to 05.
+# weights read a million tokens. What such models are built from stands in [chapter
+# 09](09_reformer.ipynb): exact attention in blocks, several heads on one cache, more machines, a
+# *learned* choice of keys. DeepSeek-V4-Pro needs 27 % of the FLOPs for a token and 10 % of the
+# cache of DeepSeek-V3.2, at a million tokens, says its report; its attention is compressed and
+# sparse ([arXiv 2606.19348](https://arxiv.org/abs/2606.19348)). The *single device* is the rarer
+# part: *OOMB* reports training Qwen2.5-7B with a context of 4 million tokens on one H200, with
+# activations computed anew and the cache moved to the CPU's memory and back ([arXiv
+# 2602.02108](https://arxiv.org/abs/2602.02108)): means like those of chapters 03 to 05.
 #
 # **What did we measure?** ▸ A training step of the Reformer of chapter 09 on a million tokens, and
 # a model that was asked for something a million symbols back:
@@ -96,14 +96,14 @@ assert million["peak_rss_gib"] < 8
 assert found[16] > 0.75 > 0.25 > found[1] > 5 / 64  # one of 64 would be right by guessing
 
 # %% [markdown]
-# So the promise holds as it was meant, on one machine (two cores of a CPU, in less than 8 GiB), with the
-# talk's own means. What our measurements do *not* say: that a model of text makes anything of a million
-# tokens. The needle was put there to be found.
+# So the promise holds as it was meant, on one machine (two cores of a CPU, in less than 8 GiB),
+# with the talk's own means. What our measurements do *not* say: that a model of text makes anything
+# of a million tokens. The needle was put there to be found.
 #
 # ## Hashing
 #
-# **If you may look at a few keys only, which?** The talk's answer is a random hash. Two measurements of
-# chapter 09, one of recall and one of text:
+# **If you may look at a few keys only, which?** The talk's answer is a random hash. Two
+# measurements of chapter 09, one of recall and one of text:
 
 # %%
 recall = recorded("recall")["variants"]
@@ -125,20 +125,20 @@ assert bits["local"] < bits["lsh_8"]
 # exact model's scores. For text the nearest: a window was as good as eight rounds, and cheaper, in
 # our small models.
 #
-# **That attention is sparse came true. That random hashes choose the keys did not, while training.** We
-# know of no large model in 2026 that is trained with LSH attention. The choice is learned: *Native
-# Sparse Attention* trains compressed and chosen blocks of keys from the start
-# ([arXiv 2502.11089](https://arxiv.org/abs/2502.11089)), DeepSeek-V3.2 has an indexer
-# ([LMSYS on its release](https://www.lmsys.org/blog/2025-09-29-deepseek-V32)), *HashAttention* learns
-# codes of 32 bits ([arXiv 2412.14468](https://arxiv.org/abs/2412.14468)). Hashing lives where a cache
-# is *read*: *MagicPIG* samples from it by LSH, on the CPU
-# ([arXiv 2410.16179](https://arxiv.org/abs/2410.16179)); *RetrievalAttention* searches an index and
-# touches 1 to 3 % ([arXiv 2409.10516](https://arxiv.org/abs/2409.10516)).
+# **That attention is sparse came true. That random hashes choose the keys did not, while
+# training.** We know of no large model in 2026 that is trained with LSH attention. The choice is
+# learned: *Native Sparse Attention* trains compressed and chosen blocks of keys from the start
+# ([arXiv 2502.11089](https://arxiv.org/abs/2502.11089)), DeepSeek-V3.2 has an indexer ([LMSYS on
+# its release](https://www.lmsys.org/blog/2025-09-29-deepseek-V32)), *HashAttention* learns codes of
+# 32 bits ([arXiv 2412.14468](https://arxiv.org/abs/2412.14468)). Hashing lives where a cache is
+# *read*: *MagicPIG* samples from it by LSH, on the CPU ([arXiv
+# 2410.16179](https://arxiv.org/abs/2410.16179)); *RetrievalAttention* searches an index and touches
+# 1 to 3 % ([arXiv 2409.10516](https://arxiv.org/abs/2409.10516)).
 #
 # ## Reversible layers
 #
-# **Does a reversible model learn as well?** The talk says it is on par. Five seeds of chapter 03, and
-# the memory of the million tokens above at other depths:
+# **Does a reversible model learn as well?** The talk says it is on par. Five seeds of chapter 03,
+# and the memory of the million tokens above at other depths:
 
 # %%
 compared = recorded("reversible_bleu")["reversible_less_plain"]
@@ -153,20 +153,20 @@ assert depths["24"] < 1.05 * depths["2"]
 # ▸ Five seeds show no difference in quality, nor would they show one of a BLEU point. And twelve
 # times the depth costs four per cent more temporary memory.
 #
-# **It is true, and it is not used.** We know of no large language model in daily use that is trained
-# reversibly; most people keep checkpoints and compute the rest anew, which works for any network.
-# Research goes on: *BDIA* is exact to the bit
-# ([arXiv 2407.09093](https://arxiv.org/abs/2407.09093)), *MEFT* makes pretrained models reversible by
+# **It is true, and it is not used.** We know of no large language model in daily use that is
+# trained reversibly; most people keep checkpoints and compute the rest anew, which works for any
+# network. Research goes on: *BDIA* is exact to the bit ([arXiv
+# 2407.09093](https://arxiv.org/abs/2407.09093)), *MEFT* makes pretrained models reversible by
 # adapters ([arXiv 2306.00477](https://arxiv.org/abs/2306.00477)), *Reversing Large Language Models*
-# converts them whole ([arXiv 2512.02056](https://arxiv.org/abs/2512.02056)). The loss in chunks, the
-# Reformer's other saving, did come into use: *Cut Cross-Entropy* reports 1 MB where 24 GB were
+# converts them whole ([arXiv 2512.02056](https://arxiv.org/abs/2512.02056)). The loss in chunks,
+# the Reformer's other saving, did come into use: *Cut Cross-Entropy* reports 1 MB where 24 GB were
 # ([arXiv 2411.09009](https://arxiv.org/abs/2411.09009)).
 #
 # ## Sparsity
 #
-# **Of all its parameters, how many does a model use for one token?** That is its *active share*. The
-# dashed line is ours: the Terraformer of 10 billion parameters of chapter 12, all three parts sparse,
-# counted.
+# **Of all its parameters, how many does a model use for one token?** That is its *active share*.
+# The dashed line is ours: the Terraformer of 10 billion parameters of chapter 12, all three parts
+# sparse, counted.
 
 # %%
 whole = {row["who"]: row for row in recorded("decoding")["whole"]["rows"]}
@@ -193,9 +193,9 @@ assert used["DeepSeek-V4-Pro"] < used["DeepSeek-V3"] < used["DeepSeek-V2"] < use
 # chooses single units, for the sake of graphics cards, and they share out feed-forward layers only:
 # sparse QKV was taken up by nobody we know of. They have come near to the Terraformer's share. For
 # single units, *Deja Vu* fitted a controller to a finished OPT-175B and made it over twice as fast
-# ([arXiv 2310.17157](https://arxiv.org/abs/2310.17157)); *Sparser, Faster, Lighter* trains models with
-# over 99 % of the inner activations at zero
-# ([arXiv 2603.23198](https://arxiv.org/abs/2603.23198)).
+# ([arXiv 2310.17157](https://arxiv.org/abs/2310.17157)); *Sparser, Faster, Lighter* trains models
+# with over 99 % of the inner activations at zero ([arXiv
+# 2603.23198](https://arxiv.org/abs/2603.23198)).
 #
 # And quality? Three seeds each, at the size of a toy:
 
@@ -207,14 +207,14 @@ for name, variant in recorded("sparse_quality")["variants"].items():
     assert more["mean"] < 0.1
 
 # %% [markdown]
-# Sparse feed-forward layers alone cost less than a tenth of a bit, more with larger blocks. The models
-# with sparse QKV are ahead, probably by its convolutions (a guess, see chapter 12). What it is at the
-# paper's size we have not measured.
+# Sparse feed-forward layers alone cost less than a tenth of a bit, more with larger blocks. The
+# models with sparse QKV are ahead, probably by its convolutions (a guess, see chapter 12). What it
+# is at the paper's size we have not measured.
 #
 # ## CPUs
 #
-# A token needs the weights that it reads, so on a CPU the bytes decide. **How many times fewer bytes
-# does the Terraformer of 10 billion read than the dense model of its size?**
+# A token needs the weights that it reads, so on a CPU the bytes decide. **How many times fewer
+# bytes does the Terraformer of 10 billion read than the dense model of its size?**
 
 # %%
 weights = dense["weights_read"] / terraformer["weights_read"]
@@ -230,16 +230,17 @@ assert fewer > 15
 # The dense opponent is ours, in eight bits and in JAX, and reads its weights slower than the memory
 # could; a faster one would narrow the gap.
 #
-# **It came true, through bits first and sparsity second.** *T-MAC* looks products of weights of a few
-# bits up in tables ([arXiv 2407.00088](https://arxiv.org/abs/2407.00088)). And
+# **It came true, through bits first and sparsity second.** *T-MAC* looks products of weights of a
+# few bits up in tables ([arXiv 2407.00088](https://arxiv.org/abs/2407.00088)). And
 # [KTransformers](https://github.com/kvcache-ai/ktransformers/blob/main/doc/en/DeepseekR1_V3_tutorial.md)
-# (February 2025) reports 8.7 to 13.7 tokens a second for DeepSeek's 671 billion parameters on two Xeons
-# with one graphics card: four bits, and 5.5 % of them at a time.
+# (February 2025) reports 8.7 to 13.7 tokens a second for DeepSeek's 671 billion parameters on two
+# Xeons with one graphics card: four bits, and 5.5 % of them at a time.
 #
 # ## Fine-tuning for everyone
 #
-# The talk's table ends with a zero: BERT-Large cannot be tuned on 12 GB beyond 320 tokens. **What does
-# a step of a model of 135 million parameters take in full, and what with everything of chapter 13?**
+# The talk's table ends with a zero: BERT-Large cannot be tuned on 12 GB beyond 320 tokens. **What
+# does a step of a model of 135 million parameters take in full, and what with everything of chapter
+# 13?**
 
 # %%
 tuning = recorded("fine_tuning")
@@ -256,11 +257,11 @@ assert mib["int8"] < mib["full, all kept"] / 8
 # %% [markdown]
 # ▸ In full 3,408 MiB, with everything 354.
 #
-# **It came true, and by an idea that the talk does not have**: freeze the model and train a small change
-# of it. *QLoRA* tunes 65 billion parameters on one card of 48 GB
-# ([arXiv 2305.14314](https://arxiv.org/abs/2305.14314)); *MeZO* needs forward passes only, and tunes 30
-# billion on one card of 80 GB ([arXiv 2305.17333](https://arxiv.org/abs/2305.17333)). The talk's means
-# are what is left to do then: with adapters alone the activations stay (chapter 13).
+# **It came true, and by an idea that the talk does not have**: freeze the model and train a small
+# change of it. *QLoRA* tunes 65 billion parameters on one card of 48 GB ([arXiv
+# 2305.14314](https://arxiv.org/abs/2305.14314)); *MeZO* needs forward passes only, and tunes 30
+# billion on one card of 80 GB ([arXiv 2305.17333](https://arxiv.org/abs/2305.17333)). The talk's
+# means are what is left to do then: with adapters alone the activations stay (chapter 13).
 #
 # ## Six promises
 #
@@ -277,36 +278,37 @@ assert mib["int8"] < mib["full, all kept"] / 8
 # | fine-tuning | yes | frozen models, adapters, few bits | a step in less than an eighth of the memory |
 #
 # The ideas lasted better than the mechanisms. *Look at few keys*, *read few weights*, *compute anew
-# what you need not keep*: all three are in daily use. The hash, the controller and the two streams are
-# one way each to do it, and one in which you could see every step.
+# what you need not keep*: all three are in daily use. The hash, the controller and the two streams
+# are one way each to do it, and one in which you could see every step.
 #
 # ## Where to go next
 #
-# - [How To Scale Your Model](https://jax-ml.github.io/scaling-book/): what this course counts for one
-#   device, counted for many; one of its authors, Anselm Levskaya, is one of the talk's.
-# - T. Dao et al., *FlashAttention* ([arXiv 2205.14135](https://arxiv.org/abs/2205.14135)): exact attention
-#   in blocks, seen from the memory of a graphics card.
-# - H. Liu et al., *Ring Attention* ([arXiv 2310.01889](https://arxiv.org/abs/2310.01889)): the same, with
-#   the text spread over machines; `efftx.attention.ring_attention` has it in short.
-# - *Native Sparse Attention* ([arXiv 2502.11089](https://arxiv.org/abs/2502.11089)): how to learn which
-#   keys to read, at the speed of hardware.
+# - [How To Scale Your Model](https://jax-ml.github.io/scaling-book/): what this course counts for
+#   one device, counted for many; one of its authors, Anselm Levskaya, is one of the talk's.
+# - T. Dao et al., *FlashAttention* ([arXiv 2205.14135](https://arxiv.org/abs/2205.14135)): exact
+#   attention in blocks, seen from the memory of a graphics card.
+# - H. Liu et al., *Ring Attention* ([arXiv 2310.01889](https://arxiv.org/abs/2310.01889)): the
+#   same, with the text spread over machines; `efftx.attention.ring_attention` has it in short.
+# - *Native Sparse Attention* ([arXiv 2502.11089](https://arxiv.org/abs/2502.11089)): how to learn
+#   which keys to read, at the speed of hardware.
 # - *MagicPIG* ([arXiv 2410.16179](https://arxiv.org/abs/2410.16179)): what LSH is still best at.
-# - *Mixtral of Experts* ([arXiv 2401.04088](https://arxiv.org/abs/2401.04088)): a mixture of experts on a
-#   few pages, and then *DeepSeek-V3* ([arXiv 2412.19437](https://arxiv.org/abs/2412.19437)) on many.
-# - *Deja Vu* ([arXiv 2310.17157](https://arxiv.org/abs/2310.17157)): a controller for a model that was
-#   never trained with one.
+# - *Mixtral of Experts* ([arXiv 2401.04088](https://arxiv.org/abs/2401.04088)): a mixture of
+#   experts on a few pages, and then *DeepSeek-V3* ([arXiv
+#   2412.19437](https://arxiv.org/abs/2412.19437)) on many.
+# - *Deja Vu* ([arXiv 2310.17157](https://arxiv.org/abs/2310.17157)): a controller for a model that
+#   was never trained with one.
 # - *QLoRA* ([arXiv 2305.14314](https://arxiv.org/abs/2305.14314)): four bits and adapters, with the
 #   details that chapter 13 leaves out.
-# - *OOMB* ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)): the talk's picture of one device and a
-#   very long text, five years on.
-# - And the two papers of the talk, which you can now read in an evening: *Reformer*
-#   ([arXiv 2001.04451](https://arxiv.org/abs/2001.04451)) and *Sparse is Enough in Scaling Transformers*
+# - *OOMB* ([arXiv 2602.02108](https://arxiv.org/abs/2602.02108)): the talk's picture of one device
+#   and a very long text, five years on.
+# - And the two papers of the talk, which you can now read in an evening: *Reformer* ([arXiv
+#   2001.04451](https://arxiv.org/abs/2001.04451)) and *Sparse is Enough in Scaling Transformers*
 #   ([arXiv 2111.12763](https://arxiv.org/abs/2111.12763)).
 #
 # ## All words, all formulas
 #
-# Two pages to print: [the course's words](../docs/glossary.md) and [its formulas](../docs/formulas.md),
-# made from one list. Each formula can be asked:
+# Two pages to print: [the course's words](../docs/glossary.md) and [its
+# formulas](../docs/formulas.md), made from one list. Each formula can be asked:
 
 # %%
 from efftx import terms
@@ -319,9 +321,9 @@ assert len(terms.TERMS) > 40
 # %% [markdown]
 # ## Ten questions
 #
-# The last ones. Each answer is computed when you ask for it, by the same functions that the chapters
-# used; a few per cent beside it is right. Take paper, not the package. (Boxes need a running kernel;
-# `quiz.grade(1, 12.5)` does the same without.)
+# The last ones. Each answer is computed when you ask for it, by the same functions that the
+# chapters used; a few per cent beside it is right. Take paper, not the package. (Boxes need a
+# running kernel; `quiz.grade(1, 12.5)` does the same without.)
 
 # %%
 from efftx.check import quiz
@@ -330,12 +332,12 @@ for n in range(1, len(quiz.QUESTIONS) + 1):
     quiz.ask(n)
 
 # %% [markdown]
-# Ten of ten? Then you can say, of a model that nobody has built yet, what it will take. That was the
-# talk's real point, and this course's.
+# Ten of ten? Then you can say, of a model that nobody has built yet, what it will take. That was
+# the talk's real point, and this course's.
 #
 # ## Sources
 #
-# Those of the pictures stand in the tables below them, those of the claims beside them; what is known
-# "to us" is as of November 2026. The talk is "Efficient Transformers" by Kaiser, Kitaev, Levskaya and
-# colleagues. Chapters [03](03_reversible_layers.ipynb) to [12](12_terraformer.ipynb) say more of each
-# promise under "Then and now".
+# Those of the pictures stand in the tables below them, those of the claims beside them; what is
+# known "to us" is as of November 2026. The talk is "Efficient Transformers" by Kaiser, Kitaev,
+# Levskaya and colleagues. Chapters [03](03_reversible_layers.ipynb) to [12](12_terraformer.ipynb)
+# say more of each promise under "Then and now".

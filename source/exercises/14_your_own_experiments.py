@@ -292,8 +292,8 @@ check.one_step(one_step)
 # **Why it is right.** Sums may be made in any order, so the sum over examples is the sum over
 # devices of the sums over theirs. A mean may not: it has to be divided once, at the end.
 #
-# **What made it hard to see?** A loss that falls on every device. So a run on many devices is tested
-# against one device, as in the chapter, with a comparison that could fail:
+# **What made it hard to see?** A loss that falls on every device. So a run on many devices is
+# tested against one device, as in the chapter, with a comparison that could fail:
 
 # %% tags=["solution-only"]
 random = np.random.default_rng(0)
@@ -307,15 +307,15 @@ assert not jnp.allclose(on_devices(w, x, y, counts | True, 0.1), on_one, atol=1e
 # %% [markdown]
 # ## Part 3: Attention in a ring · ★★★ · 30 minutes
 #
-# A sequence lies on $D$ devices: device $i$ has its positions $i n, \dots, i n + n - 1$, as queries,
-# keys and values. Write `ring_attention(q, k, v)`, what each device does, so that together they
-# compute **causal** softmax attention over the whole sequence. Scores are divided by the root of
-# the width. **No device may hold all keys or all values at once.**
+# A sequence lies on $D$ devices: device $i$ has its positions $i n, \dots, i n + n - 1$, as
+# queries, keys and values. Write `ring_attention(q, k, v)`, what each device does, so that together
+# they compute **causal** softmax attention over the whole sequence. Scores are divided by the root
+# of the width. **No device may hold all keys or all values at once.**
 #
 # In turn 0 a device has its own keys and values. After each turn it gives what it has to the next
 # device, $i \to i + 1$, and the last one to the first. What has been seen so far is kept as in
-# [chapter 06](../chapters/06_attention_is_sparse.ipynb): the largest score of each query, the sum of
-# weights, and the weighted sum of values; when the largest score grows, both sums shrink.
+# [chapter 06](../chapters/06_attention_is_sparse.ipynb): the largest score of each query, the sum
+# of weights, and the weighted sum of values; when the largest score grows, both sums shrink.
 #
 # On paper first, with $D$ = 4: whose keys does device 1 have in turn 2? May its queries see them?
 #
@@ -521,9 +521,9 @@ for mine, right in zip(gradients, theirs, strict=True):
 #
 # * **Exact, in a ring.** In each of $D$ turns a device sends the keys and values that it has. (In
 #   the last one they come home.)
-# * **Hashed.** In each round of hashing a device has its share of positions, and of each position it
-#   sends a query-key and a value to the device with its slot. If hashes spread evenly, that is its
-#   own device in one case of $D$. From there comes back what attention has made: `d` numbers of
+# * **Hashed.** In each round of hashing a device has its share of positions, and of each position
+#   it sends a query-key and a value to the device with its slot. If hashes spread evenly, that is
+#   its own device in one case of $D$. From there comes back what attention has made: `d` numbers of
 #   output and one log-sum-exp. What a device sends for others is as much as others send for it; so
 #   count for each position that leaves what goes out and what comes back.
 #
@@ -592,7 +592,8 @@ def bytes_sent(length, d, n_devices, n_hashes):
 # - (2 * d + d + 1)
 # + (2 * d)
 
-# Hashed: it looks as if the log-sum-exps were forgotten: without them rounds cannot be put together.
+# Hashed: it looks as if the log-sum-exps were forgotten: without them rounds cannot be put
+# together.
 # - (2 * d + d + 1)
 # + (2 * d + d)
 
@@ -650,8 +651,8 @@ for n_hashes in (1, 2, 4, 8):
     print(f"{n_hashes} rounds: hashed attention sends less from {sends_less[0]} devices on")
 
 # %% [markdown] tags=["solution-only"]
-# With one round the hashed one always sends less. With eight it needs eleven devices. And the ring's
-# work grows with the square of the length, which does not show in bytes.
+# With one round the hashed one always sends less. With eight it needs eleven devices. And the
+# ring's work grows with the square of the length, which does not show in bytes.
 
 # %% [markdown]
 # ## Part 5: Break it · ★☆☆ · 10 minutes
@@ -663,8 +664,8 @@ for n_hashes in (1, 2, 4, 8):
 # 1, the next one adds its 1 and sends 2, and so on, always rounded to bfloat16. That has 8
 # binary digits for a number's leading digits (7 are stored, the first is always 1).
 #
-# **Predict before you run the next cells:** up to how many devices is the count right? You are right
-# if you are off by 10 percent at most.
+# **Predict before you run the next cells:** up to how many devices is the count right? You are
+# right if you are off by 10 percent at most.
 #
 # <details><summary>Hint 1: decimal digits</summary>
 #
@@ -677,8 +678,8 @@ for n_hashes in (1, 2, 4, 8):
 my_guess = ...  # devices
 
 # %% tags=["solution-only"]
-# With 8 binary digits all whole numbers up to 2⁸ can be written. 2⁸ + 1 needs nine digits: it lies in
-# the middle between 2⁸ and 2⁸ + 2, and is rounded to the even one of them, 2⁸.
+# With 8 binary digits all whole numbers up to 2⁸ can be written. 2⁸ + 1 needs nine digits: it lies
+# in the middle between 2⁸ and 2⁸ + 2, and is rounded to the even one of them, 2⁸.
 my_guess = 2**8
 
 # %% tags=["check"]

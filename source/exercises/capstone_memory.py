@@ -251,9 +251,9 @@ check.inverse(inverse)
 #
 # </details>
 #
-# `value, pull_back = jax.vjp(branch, weights, x)` gives a branch's value, which you need to rebuild,
-# and the function that pulls a gradient back to its weights and to its `x`. What a scan collects it
-# puts in the order of the blocks, also with `reverse=True`.
+# `value, pull_back = jax.vjp(branch, weights, x)` gives a branch's value, which you need to
+# rebuild, and the function that pulls a gradient back to its weights and to its `x`. What a scan
+# collects it puts in the order of the blocks, also with `reverse=True`.
 #
 # The check looks at bytes: between 2 and 32 blocks nothing may be added to what your program
 # keeps, save the gradients of the weights, which are a result.

@@ -33,13 +33,14 @@ from efftx.check import capstone_sparsity as check
 # %% [markdown]
 # ## Part 1: The chosen units · ★★☆ · 15 minutes
 #
-# Write `feed_forward(x, c1, c2, w1, b1, w2, b2)` for one token, a vector `(d_model,)`. The controller
-# gives each unit a score, $x C_1 C_2$; in each block the unit with the highest is on, and
+# Write `feed_forward(x, c1, c2, w1, b1, w2, b2)` for one token, a vector `(d_model,)`. The
+# controller gives each unit a score, $x C_1 C_2$; in each block the unit with the highest is on,
+# and
 #
 # $$y = \sum_{i \text{ on}} \text{ReLU}(w_{1,i} \cdot x + b_{1,i})\; w_{2,i} + b_2.$$
 #
-# Weights lie as they are fetched, a row for each unit, block by block: `w1` and `w2` are `(n_blocks,
-# N, d_model)`, `b1` is `(n_blocks, N)` and `c2` is `(d_lowrank, n_blocks, N)`.
+# Weights lie as they are fetched, a row for each unit, block by block: `w1` and `w2` are
+# `(n_blocks, N, d_model)`, `b1` is `(n_blocks, N)` and `c2` is `(d_lowrank, n_blocks, N)`.
 #
 # The check counts the numbers of `w1`, `b1` and `w2` that are read. With `d_model` 64, and 8 blocks
 # of 16 units, how many of `w1` may it find?
@@ -199,8 +200,8 @@ check.feed_forward(feed_forward)
 # %% [markdown]
 # ## Part 2: Attention with a cache · ★★★ · 25 minutes
 #
-# Write `attention_step(x, t, cache, d, e, kernels)` for the token at position `t`. Its projections are
-# those of chapter 11. The multiplicative layer makes $S$ modules of $M$ numbers,
+# Write `attention_step(x, t, cache, d, e, kernels)` for the token at position `t`. Its projections
+# are those of chapter 11. The multiplicative layer makes $S$ modules of $M$ numbers,
 #
 # $$y_{s,m} = \sum_i x_i D_{i,s} E_{i,m},$$
 #
@@ -209,8 +210,8 @@ check.feed_forward(feed_forward)
 #
 # $$z_s = \sum_{i=0}^{2} \sum_{j=0}^{2} y^{(t-2+i)}_{s-1+j}\, K_{i,j},$$
 #
-# with zeros before the text and beyond the outer modules. `kernels` is `(3, 3, 3, M, M)`: of $q$, $k$
-# or $v$, then $i$ and $j$.
+# with zeros before the text and beyond the outer modules. `kernels` is `(3, 3, 3, M, M)`: of $q$,
+# $k$ or $v$, then $i$ and $j$.
 #
 # Each module is a head: it compares its $q$ with the keys of all positions up to `t`, its own
 # included, divides by $\sqrt{M}$, and mixes their values by the softmax.
@@ -224,8 +225,8 @@ check.feed_forward(feed_forward)
 # Return the token's output, `(d_model,)`, module after module, and the cache for the next token.
 # `t` may be a number that jax does not know yet.
 #
-# The layer with $W_{i,(s,m)} = D_{i,s} E_{i,m}$ would need $d_\text{model}^2$ numbers. The check makes
-# sure that no array is so large. In which order do you multiply $x$, $D$ and $E$?
+# The layer with $W_{i,(s,m)} = D_{i,s} E_{i,m}$ would need $d_\text{model}^2$ numbers. The check
+# makes sure that no array is so large. In which order do you multiply $x$, $D$ and $E$?
 #
 # <details><summary>Answer</summary>
 #
@@ -413,8 +414,8 @@ def attention_step(x, t, cache, d, e, kernels):
 #
 # <details><summary>Hint 2: the convolution at one position</summary>
 #
-# History and $y$ together are three positions. Pad their modules with zeros, and take for $j$ = 0, 1,
-# 2 the slice that begins at $j$. What remains is a sum over $i$, $j$ and $m$: one `einsum`.
+# History and $y$ together are three positions. Pad their modules with zeros, and take for $j$ = 0,
+# 1, 2 the slice that begins at $j$. What remains is a sum over $i$, $j$ and $m$: one `einsum`.
 #
 # </details>
 #
@@ -445,8 +446,8 @@ check.attention_step(attention_step)
 #
 # <details><summary>Answer</summary>
 #
-# $M$ = 3, so there are 6 places for 5 tokens. The last one has no token, and must not be returned: it
-# might win.
+# $M$ = 3, so there are 6 places for 5 tokens. The last one has no token, and must not be returned:
+# it might win.
 #
 # </details>
 
@@ -552,8 +553,9 @@ check.token_scores(token_scores)
 #
 # <details><summary>Answer</summary>
 #
-# It carries the cache and the token that was chosen last. While there is a prompt, a position's token
-# is that of the prompt, and what was chosen does not count; behind it, it is the one that was carried.
+# It carries the cache and the token that was chosen last. While there is a prompt, a position's
+# token is that of the prompt, and what was chosen does not count; behind it, it is the one that was
+# carried.
 #
 # | position | 0 | 1 | 2 | 3 |
 # |---|---|---|---|---|
@@ -733,15 +735,15 @@ def write(prompt, n_new, weights):
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
 #
-# Write the way of one token as a function first, outside of any loop, and call it for position 0 with
-# an empty cache. Then it becomes the body of the scan.
+# Write the way of one token as a function first, outside of any loop, and call it for position 0
+# with an empty cache. Then it becomes the body of the scan.
 #
 # </details>
 #
 # <details><summary>Hint 2: how many turns, how much room</summary>
 #
-# Count in the table: each position but the last one's choice is read again. The cache needs a row for
-# each position that is read.
+# Count in the table: each position but the last one's choice is read again. The cache needs a row
+# for each position that is read.
 #
 # </details>
 #
@@ -757,9 +759,9 @@ check.write(write)
 
 # %% [markdown] tags=["solution-only"]
 # **Why it is right.** Position by position it is the three functions, and the cache goes through
-# them as the carry. What the loop collects are scores, of which those from the prompt's last position
-# on were chosen from. The weights stand outside of the loop's body: nothing copies them, and of those
-# that are large each turn fetches a few rows.
+# them as the carry. What the loop collects are scores, of which those from the prompt's last
+# position on were chosen from. The weights stand outside of the loop's body: nothing copies them,
+# and of those that are large each turn fetches a few rows.
 #
 # What one token reads, in numbers, if the layers are as wide as those of the paper's medium model
 # (1,024; 6,144; $N$ = 64; $S$ = 16; 32,000 tokens):

@@ -42,18 +42,18 @@ from efftx.check import capstone_time as check
 # * `slot`, `(n_hashes, length)`: the slot in which a position stands;
 # * `codes`, `(n_hashes, length)`: for each *position* its chunk + 2 · its bucket.
 #
-# The codes are what makes the fast way short. Query $i$ reaches key $j$ in a round where both are in
-# the same bucket, and $j$'s chunk is $i$'s own or the one before. Instead of asking three questions,
-# subtract: $\text{code}_i - \text{code}_j$ is 0 or 1 exactly where $i$ reaches $j$.
+# The codes are what makes the fast way short. Query $i$ reaches key $j$ in a round where both are
+# in the same bucket, and $j$'s chunk is $i$'s own or the one before. Instead of asking three
+# questions, subtract: $\text{code}_i - \text{code}_j$ is 0 or 1 exactly where $i$ reaches $j$.
 #
 # Why? And why would chunk + bucket, without the 2, not do?
 #
 # <details><summary>Answer</summary>
 #
 # Along the sorted row neither chunks nor buckets ever decrease, so the two differences never have
-# opposite signs, and nothing can cancel. The sum of the one and twice the other is 0 only where both
-# are 0, and 1 only where the chunks differ by 1 and the buckets do not. Without the 2 it would also
-# be 1 within a chunk, between a bucket and the next one.
+# opposite signs, and nothing can cancel. The sum of the one and twice the other is 0 only where
+# both are 0, and 1 only where the chunks differ by 1 and the buckets do not. Without the 2 it would
+# also be 1 within a chunk, between a bucket and the next one.
 #
 # </details>
 
@@ -182,23 +182,20 @@ check.lay_out(lay_out)
 # chunk before, then its own**. So the result is `(n_chunks, chunk_len, 2 · chunk_len)`:
 #
 # $$
-# \text{score}_{ij} = \begin{cases}
-# q_i \cdot q_j / \lVert q_j \rVert - \log N_{ij} & \text{if round } r \text{ lets } i \text{ reach }
-# j \ne i \text{, and } j \text{ is not later if causal} \\
-# -1000 & \text{if } j \text{ is } i \text{, in its own chunk} \\
-# -\infty & \text{otherwise.}
-# \end{cases}
+# \text{score}_{ij} = \begin{cases} q_i \cdot q_j / \lVert q_j \rVert - \log N_{ij} & \text{if round
+# } r \text{ lets } i \text{ reach } j \ne i \text{, and } j \text{ is not later if causal} \\ -1000
+# & \text{if } j \text{ is } i \text{, in its own chunk} \\ -\infty & \text{otherwise.} \end{cases}
 # $$
 #
-# $N_{ij}$ is the number of rounds in which $i$ reaches $j$, so that a key that is found several times
-# counts once in all, as in exercise 08. The second line is the last resort. The first chunk has none
-# before it: its first `chunk_len` columns are −∞.
+# $N_{ij}$ is the number of rounds in which $i$ reaches $j$, so that a key that is found several
+# times counts once in all, as in exercise 08. The second line is the last resort. The first chunk
+# has none before it: its first `chunk_len` columns are −∞.
 #
 # `r` may be a number that jax does not know yet, since Part 3 calls you in a loop. `order[r]` works
 # all the same.
 #
-# A round with two chunks of two: slots hold the positions `[[0, 3], [1, 2]]`, all in one bucket, and
-# `causal` is True. Which entries are not −∞?
+# A round with two chunks of two: slots hold the positions `[[0, 3], [1, 2]]`, all in one bucket,
+# and `causal` is True. Which entries are not −∞?
 #
 # | query ↓ | key before | key before | own key | own key |
 # |---|---|---|---|---|
@@ -370,9 +367,9 @@ def round_scores(q, r, order, codes, causal):
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
 #
-# Begin with positions, not with vectors: one array of the positions that stand as queries, `(n_chunks,
-# chunk_len)`, and one of those that stand as keys, `(n_chunks, 2 · chunk_len)`. Everything else
-# follows from these two.
+# Begin with positions, not with vectors: one array of the positions that stand as queries,
+# `(n_chunks, chunk_len)`, and one of those that stand as keys, `(n_chunks, 2 · chunk_len)`.
+# Everything else follows from these two.
 #
 # </details>
 #
@@ -385,8 +382,8 @@ def round_scores(q, r, order, codes, causal):
 #
 # <details><summary>Hint 3: all pairs of a chunk</summary>
 #
-# With `query = own[:, :, None]` and `key = both[:, None, :]` any comparison of the two has the shape
-# of the scores, and so has `code[query] - code[key]`.
+# With `query = own[:, :, None]` and `key = both[:, None, :]` any comparison of the two has the
+# shape of the scores, and so has `code[query] - code[key]`.
 #
 # </details>
 #
@@ -409,16 +406,17 @@ check.round_scores(round_scores)
 # %% [markdown]
 # ## Part 3: All rounds · ★★☆ · 20 minutes
 #
-# Write `attend(q, v, order, slot, codes, causal)`. It returns `out`, `(length, d_value)`, and `lse`,
-# `(length,)`, the log-sum-exp of each query over all rounds, both in the order of the text. Three
-# steps for each round:
+# Write `attend(q, v, order, slot, codes, causal)`. It returns `out`, `(length, d_value)`, and
+# `lse`, `(length,)`, the log-sum-exp of each query over all rounds, both in the order of the text.
+# Three steps for each round:
 #
 # 1. softmax over a query's $2m$ scores, its output and its log-sum-exp;
 # 2. put them back, from slots to positions;
 # 3. join them with those of the rounds before. Two pieces with outputs $o_a, o_b$ and log-sum-exps
 #    $\ell_a, \ell_b$ together have
 #
-# $$\ell = \log(e^{\ell_a} + e^{\ell_b}), \qquad o = e^{\ell_a - \ell}\, o_a + e^{\ell_b - \ell}\, o_b.$$
+# $$\ell = \log(e^{\ell_a} + e^{\ell_b}), \qquad o = e^{\ell_a - \ell}\, o_a + e^{\ell_b - \ell}\,
+# o_b.$$
 #
 # Let `jax.lax.scan` run the rounds, with `out` and `lse` as its carry, so that only one round's
 # scores exist at a time. With which `out` and `lse` does it begin?
@@ -602,8 +600,8 @@ check.attend(attend)
 # %% [markdown]
 # ## Part 4: Backward · ★★★ · 30 minutes
 #
-# If jax differentiates `attend`, it keeps the weights of every round. They need not be kept. With the
-# final log-sum-exp, any weight can be had again from its score:
+# If jax differentiates `attend`, it keeps the weights of every round. They need not be kept. With
+# the final log-sum-exp, any weight can be had again from its score:
 #
 # $$p_{ij} = e^{\text{score}_{ij} - \ell_i}, \qquad o_i = \sum_j p_{ij} v_j,$$
 #
@@ -620,8 +618,8 @@ check.attend(attend)
 # <details><summary>Answer</summary>
 #
 # $o_i$. If $\text{score}_{ij}$ rises, key $j$ gets more weight at the cost of all others in
-# proportion: the output moves from where it is, $o_i$, towards $v_j$. (From the softmax:
-# $\partial p_{ik} / \partial \text{score}_{ij} = p_{ik}(\delta_{kj} - p_{ij})$, and so $\partial o_i /
+# proportion: the output moves from where it is, $o_i$, towards $v_j$. (From the softmax: $\partial
+# p_{ik} / \partial \text{score}_{ij} = p_{ik}(\delta_{kj} - p_{ij})$, and so $\partial o_i /
 # \partial \text{score}_{ij} = p_{ij} (v_j - o_i)$.)
 #
 # </details>
@@ -776,21 +774,21 @@ def backward(q, v, order, slot, codes, out, lse, g, causal):
 check.backward(backward)
 
 # %% [markdown] tags=["solution-only"]
-# **Why it is right.** It is the table, round by round. A key that $N$ rounds find gets $N$ parts, each
-# with a weight of $1/N$, since log $N$ is in the scores. A query with its last resort alone has
-# weight 1 on itself, spread over the rounds: its $g$ goes to its own value, and nothing to its score,
-# which is a constant.
+# **Why it is right.** It is the table, round by round. A key that $N$ rounds find gets $N$ parts,
+# each with a weight of $1/N$, since log $N$ is in the scores. A query with its last resort alone
+# has weight 1 on itself, spread over the rounds: its $g$ goes to its own value, and nothing to its
+# score, which is a constant.
 #
-# This is the trick of FlashAttention's backward pass, too. There the pieces are blocks of keys, here
-# they are rounds.
+# This is the trick of FlashAttention's backward pass, too. There the pieces are blocks of keys,
+# here they are rounds.
 
 # %% [markdown]
 # ## Part 5: Into jax · ★★☆ · 10 minutes
 #
 # Write `make_attention(chunk_len, causal)`. It returns a function of `(q, v, buckets)` with the
-# output of `attend` and the gradient of `backward`, by `jax.custom_vjp`, as in the
-# [memory capstone](capstone_memory.ipynb). Buckets are whole numbers and have no gradient: jax wants
-# `None` in their place.
+# output of `attend` and the gradient of `backward`, by `jax.custom_vjp`, as in the [memory
+# capstone](capstone_memory.ipynb). Buckets are whole numbers and have no gradient: jax wants `None`
+# in their place.
 #
 # What must be kept from the forward pass? Whole numbers of the layout grow with the rounds, and may
 # be kept; arrays of the width of a vector may not be kept once for every round.
@@ -902,9 +900,9 @@ def make_attention(chunk_len, causal):
 check.make_attention(make_attention)
 
 # %% [markdown] tags=["solution-only"]
-# **Why it is right.** Forwards nothing of a round is left but its part in `out` and `lse`; backwards
-# nothing but its part in the two gradients. The bytes of a gradient, against those of a matrix of
-# all pairs:
+# **Why it is right.** Forwards nothing of a round is left but its part in `out` and `lse`;
+# backwards nothing but its part in the two gradients. The bytes of a gradient, against those of a
+# matrix of all pairs:
 
 # %% tags=["solution-only"]
 from efftx.attention import lsh_attention_reference
@@ -938,7 +936,7 @@ assert mib_of_gradient(dense, 4096) > 10 * mib_of_gradient(dense, 1024)
 # %% [markdown]
 # ### What separates yours from the package's
 #
-# `efftx.attention.lsh_attention` is this function with more around it: lengths that no chunk divides,
-# padding, the hashing itself, and groups of chunks, so that even one round's scores need not exist
-# at once. In place of log $N$ it counts a pair in the first round that finds it. And its scores are
-# differentiated by hand.
+# `efftx.attention.lsh_attention` is this function with more around it: lengths that no chunk
+# divides, padding, the hashing itself, and groups of chunks, so that even one round's scores need
+# not exist at once. In place of log $N$ it counts a pair in the first round that finds it. And its
+# scores are differentiated by hand.

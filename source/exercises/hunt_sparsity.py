@@ -93,8 +93,8 @@ assert sound[-1] < 0.9 * suspect[-1]
 # $$y = \sum_{i \text{ on}} \text{ReLU}(x \cdot w_{1,i} + b_{1,i})\; w_{2,i} + b_2.$$
 #
 # Weights lie as in `efftx.sparsity`, block by block: `c2` is `(d_lowrank, n_blocks, N)`, `w1` and
-# `w2` are `(n_blocks, N, d_model)`, `b1` is `(n_blocks, N)`. A test with one position and two blocks
-# of four units would pass several that are broken. Which ones?
+# `w2` are `(n_blocks, N, d_model)`, `b1` is `(n_blocks, N)`. A test with one position and two
+# blocks of four units would pass several that are broken. Which ones?
 #
 # <details><summary>Answer</summary>
 #
@@ -293,12 +293,12 @@ check.test_decoding(test_decoding)
 # ## Part 4: Straight through · ★★★ · 20 minutes
 #
 # Back to the loss that stalled. `mask(scores, noise)` takes one position's scores, `(n_blocks, N)`,
-# and returns zeros and ones: in each block a 1 where score + noise is highest. Its gradient is *not*
-# that of this function, which would be 0. It is that of the softmax of a block's scores, without
-# noise, as in [chapter 10](../chapters/10_sparse_feed_forward.ipynb).
+# and returns zeros and ones: in each block a 1 where score + noise is highest. Its gradient is
+# *not* that of this function, which would be 0. It is that of the softmax of a block's scores,
+# without noise, as in [chapter 10](../chapters/10_sparse_feed_forward.ipynb).
 #
-# A test by small changes, $(f(x + h) - f(x)) / h$, would accuse the sound one. So what do you compare
-# the gradient with, and for which losses?
+# A test by small changes, $(f(x + h) - f(x)) / h$, would accuse the sound one. So what do you
+# compare the gradient with, and for which losses?
 #
 # <details><summary>Answer</summary>
 #

@@ -28,7 +28,7 @@
 import numpy as np
 
 from efftx.check import hunt_time as check
-from efftx.check.hunt_time_sound import attend, sort_by_bucket
+from efftx.check.hunt_time_sound import sort_by_bucket
 
 # %% [markdown]
 # ## Part 1: The order · ★☆☆ · 10 minutes
@@ -92,8 +92,8 @@ check.test_order(test_order)
 # %% [markdown]
 # ## Part 2: The window · ★★☆ · 15 minutes
 #
-# `attend(q, v, buckets, chunk_len, causal)` sorts the positions, cuts the sorted row into chunks, and
-# lets each query attend to its own chunk and the one before. Four rules:
+# `attend(q, v, buckets, chunk_len, causal)` sorts the positions, cuts the sorted row into chunks,
+# and lets each query attend to its own chunk and the one before. Four rules:
 #
 # 1. The first chunk has none before it.
 # 2. A query does not attend to itself,
@@ -102,8 +102,8 @@ check.test_order(test_order)
 #
 # Here there is one round, `buckets` has shape `(length,)`, and `causal` is `False`.
 #
-# How do you see whom a query listens to? The output is a mix of the rows of `v`. Which `v` makes the
-# output *be* the weights?
+# How do you see whom a query listens to? The output is a mix of the rows of `v`. Which `v` makes
+# the output *be* the weights?
 #
 # <details><summary>Answer</summary>
 #
@@ -137,8 +137,8 @@ def test_window(attend):
 # %% [markdown]
 # <details><summary>Hint 1: who stands where</summary>
 #
-# `order` says which position stands in a slot. `np.argsort(order)` turns that round: in which slot a
-# position stands. Its chunk is the slot divided by `chunk_len`, rounded down.
+# `order` says which position stands in a slot. `np.argsort(order)` turns that round: in which slot
+# a position stands. Its chunk is the slot divided by `chunk_len`, rounded down.
 #
 # </details>
 #
@@ -159,9 +159,9 @@ def test_window(attend):
 check.test_window(test_window)
 
 # %% [markdown] tags=["solution-only"]
-# **Why it is a good test.** It looks at all pairs at once, and at both kinds of mistake: a key that is
-# heard and should not be, and a key that is missed. Chunks of 1 bring the rare case, a query that
-# sees nobody.
+# **Why it is a good test.** It looks at all pairs at once, and at both kinds of mistake: a key that
+# is heard and should not be, and a key that is missed. Chunks of 1 bring the rare case, a query
+# that sees nobody.
 
 # %% [markdown]
 # ## Part 3: The rounds · ★★★ · 15 minutes
@@ -214,8 +214,9 @@ def test_rounds(attend):
 #
 # <details><summary>Hint 2: why it must be many rounds</summary>
 #
-# With two rounds that are alike everything is found twice, and a function that counts twice is right
-# again. Take rounds that agree about some pairs and not about others, and more than two of them.
+# With two rounds that are alike everything is found twice, and a function that counts twice is
+# right again. Take rounds that agree about some pairs and not about others, and more than two of
+# them.
 #
 # </details>
 
@@ -224,8 +225,8 @@ check.test_rounds(test_rounds)
 
 # %% [markdown] tags=["solution-only"]
 # **Why it is a good test.** It tests the promise, not the way: whoever writes the rounds anew, in
-# another order or with another trick, is still held to the same numbers. This is the oracle that the
-# package's own tests use.
+# another order or with another trick, is still held to the same numbers. This is the oracle that
+# the package's own tests use.
 
 # %% [markdown]
 # ## Part 4: The future · ★★☆ · 10 minutes
@@ -272,8 +273,8 @@ def test_causal(attend):
 #
 # <details><summary>Hint 2: what to change</summary>
 #
-# The values *and* the queries, which are the keys as well. A later key that gets no weight may still
-# stand in the denominator.
+# The values *and* the queries, which are the keys as well. A later key that gets no weight may
+# still stand in the denominator.
 #
 # </details>
 
@@ -282,5 +283,5 @@ check.test_causal(test_causal)
 
 # %% [markdown] tags=["solution-only"]
 # **Why it is a good test.** It says what causal means, and nothing else. It would serve for a
-# recurrent model, a convolution or a whole Reformer just as well. What it does not see is an attention
-# that is too deaf: one that hears nobody leaks nothing. That is Part 2's business.
+# recurrent model, a convolution or a whole Reformer just as well. What it does not see is an
+# attention that is too deaf: one that hears nobody leaks nothing. That is Part 2's business.
