@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
+from efftx.plots import from_rnns_to_transformers as pictures
 
 # %% [markdown]
 # ## One step after another
@@ -50,10 +51,11 @@ from efftx import attention, plots
 # $$
 #
 # As a loop, exactly as it stands there:
+
+
 # %%
 from efftx.models import Sizes
 from efftx.models.recurrent import init_lstm
-from efftx.plots import from_rnns_to_transformers as pictures
 
 
 def lstm_by_loop(x, w, u, b):
@@ -597,6 +599,7 @@ assert jnp.allclose(ours, across(x, extra=Extra(source=Source(padded, is_word)))
 
 # %%
 from efftx.training.number_words import number_words
+
 
 task = number_words(n_train=120, n_held_out=500)
 words = task.vocabulary

@@ -379,6 +379,7 @@ my_guess = plots.ask("MiB of 32 reversible blocks")
 from efftx.compiling import planned_bytes
 from efftx.models import Blocked, plain_residual
 
+
 LENGTH = 4096
 ACTIVATION = LENGTH * 256 * 4
 DEPTHS = (2, 32)
@@ -449,6 +450,7 @@ assert n_bytes["reversible"][-1] < n_bytes["checkpoint"][-1] < n_bytes["plain"][
 
 # %%
 import time
+
 
 time_sizes = Sizes(n_layers=4, d_model=128, d_ff=512, n_heads=4, d_head=32)
 time_x = jax.random.normal(jax.random.key(2), (512, 128))

@@ -330,6 +330,7 @@ assert by_chunks < at_once / 10
 from efftx.models import pretrained
 from efftx.training.losses import bits_per_byte
 
+
 model = pretrained.small_text_model("plain")
 window = pretrained.example_text()[:1025]
 model = jax.tree.map(jnp.float32, model)
@@ -414,6 +415,7 @@ my_guess = plots.ask("MiB with chunks of 64")
 
 # %%
 import time
+
 
 L, D_MODEL, D_FF = 4096, 128, 1024
 CHUNK_LENS = (16, 64, 256, 1024)

@@ -26,15 +26,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, plots
+from efftx.plots import swapping_and_quantization as pictures
 
 # %% [markdown]
 # ## The question
 #
 # What does a training step hold *whatever the batch*? For each parameter there is its value, its
 # gradient, and two running means that Adam keeps. In float32 that is four numbers of four bytes.
+
 # %% tags=["nbval-check-output"]
 from efftx.memory.ledger import Step, entries, n_parameters
-from efftx.plots import swapping_and_quantization as pictures
 
 step = Step(
     n_layers=24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, vocab=32_000,

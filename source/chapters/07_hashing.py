@@ -19,15 +19,6 @@
 # the build writes the set-up cell here
 
 # %%
-# %% [markdown]
-# ## The question
-#
-# Here are $L$ vectors. For each of them, which others point in nearly the same direction?
-#
-# The obvious way is to compare all pairs. It is correct, it is a few lines, and everything below
-# is measured against it.
-# %% tags=["nbval-check-output"]
-import math
 from functools import partial
 
 import jax
@@ -37,6 +28,18 @@ import numpy as np
 from efftx import attention, plots
 from efftx.numbers import hashing as numbers
 from efftx.plots import hashing as pictures
+
+# %% [markdown]
+# ## The question
+#
+# Here are $L$ vectors. For each of them, which others point in nearly the same direction?
+#
+# The obvious way is to compare all pairs. It is correct, it is a few lines, and everything below
+# is measured against it.
+
+
+# %% tags=["nbval-check-output"]
+import math
 
 
 def all_angles(x):

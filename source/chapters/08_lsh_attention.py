@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import attention, plots
+from efftx.plots import lsh_attention as pictures
 
 # %% [markdown]
 # ## The question
@@ -50,15 +51,16 @@ from efftx import attention, plots
 #   the same as "vectors *i* and *j* are near each other", and one hash serves both.
 # - **Keys of length one**, $k_j = q_j / \lVert q_j \rVert$. A key then counts by its direction
 #   only, which is all that the hash sees.
+
 # %% [markdown]
 # ## Real vectors
 #
 # Everything below works on vectors that a model really uses. A small Transformer with shared QK was
 # trained on the source code of Python's standard library, byte by byte; here are the `qk` and `v`
 # vectors of the heads of its second layer, for 512 characters of a file that it never saw.
+
 # %%
 from efftx.models import attention_vectors, pretrained
-from efftx.plots import lsh_attention as pictures
 
 LAYER, HEAD, LENGTH = 1, 0, 512
 tokens = pretrained.example_text()[:LENGTH]
@@ -72,8 +74,7 @@ print(text[:160], "…")
 # is always most similar to itself, so a position may attend to **itself only as a last resort**:
 # the very first position has nothing else.
 #
-# $$o_i = \sum_{j<i} p_{ij}\, v_j, \qquad p_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_{l<i} \exp(q_i
-# \cdot k_l)}$$
+# $$o_i = \sum_{j<i} p_{ij}\, v_j, \qquad p_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_{l<i} \exp(q_i \cdot k_l)}$$
 
 
 # %%

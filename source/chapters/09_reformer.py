@@ -397,6 +397,7 @@ from efftx.compiling import planned_bytes
 from efftx.models import Blocked
 from efftx.plots.reversible_layers import draw_memory
 
+
 LENGTH, DEPTHS = 4096, (2, 12)
 ACTIVATION = LENGTH * 128 * 4
 
@@ -1034,6 +1035,7 @@ assert written["local"][1] < min(written[name][1] for name in SHORT)
 
 # %%
 from efftx.models import prefill
+
 
 N_PROMPT = 20
 

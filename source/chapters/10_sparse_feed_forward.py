@@ -525,6 +525,7 @@ from efftx.models import (
     sparse_feed_forward,
 )
 
+
 N, WINDOW, BATCH, N_STEPS = 8, 64, 8, 300
 sizes = Sizes(n_layers=2, d_model=64, d_ff=512, n_heads=4, d_head=16, max_len=WINDOW)
 attention = attention_layer()
@@ -883,6 +884,7 @@ assert 38 < fewer < 40
 
 # %%
 import time
+
 
 N_LAYERS, NS = 4, (4, 16, 64, 256)
 

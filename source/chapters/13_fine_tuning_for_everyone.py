@@ -27,6 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from efftx import memory, models, plots
+from efftx.numbers import fine_tuning_for_everyone as numbers
+from efftx.plots import fine_tuning_for_everyone as pictures
 
 # %% [markdown]
 # ## The question
@@ -37,10 +39,9 @@ from efftx import memory, models, plots
 # ▸ Its value, and nothing else: 4 bytes in float32, 2 in bfloat16. Nobody changes it, so nothing
 # keeps us from writing it in fewer bits, as in chapter 05. For the two models of this chapter's
 # story:
+
 # %% tags=["nbval-check-output"]
 from efftx.memory import bert
-from efftx.numbers import fine_tuning_for_everyone as numbers
-from efftx.plots import fine_tuning_for_everyone as pictures
 
 n_bert = sum(bert.parameters_by_part().values())
 for name, n in {"BERT-Large": n_bert, "a model of 7 billion": 7 * 10**9}.items():

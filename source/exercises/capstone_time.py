@@ -415,8 +415,7 @@ check.round_scores(round_scores)
 # 3. join them with those of the rounds before. Two pieces with outputs $o_a, o_b$ and log-sum-exps
 #    $\ell_a, \ell_b$ together have
 #
-# $$\ell = \log(e^{\ell_a} + e^{\ell_b}), \qquad o = e^{\ell_a - \ell}\, o_a + e^{\ell_b - \ell}\,
-# o_b.$$
+# $$\ell = \log(e^{\ell_a} + e^{\ell_b}), \qquad o = e^{\ell_a - \ell}\, o_a + e^{\ell_b - \ell}\, o_b.$$
 #
 # Let `jax.lax.scan` run the rounds, with `out` and `lse` as its carry, so that only one round's
 # scores exist at a time. With which `out` and `lse` does it begin?

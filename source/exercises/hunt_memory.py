@@ -36,8 +36,8 @@ from efftx.check.hunt_memory_sound import rebuilt, stored
 # ## The symptom
 #
 # A reversible stack with dropout, and two gradients of it: one from a stack that is sound, one from
-# another. Both keep nothing, and rebuild their streams on the way back. Guess which of three
-# numbers gives the second one away: the loss, the length of the gradient, or its direction.
+# another. Both keep nothing, and rebuild their streams on the way back. Guess which of three numbers
+# gives the second one away: the loss, the length of the gradient, or its direction.
 
 # %%
 shapes = (4, 8, 8), (4, 8, 8), (16, 8), (16, 8), (8,)
@@ -67,16 +67,16 @@ assert 0 < cosine < 0.6
 
 # %% [markdown]
 # The loss is the same to the last digit: the way there is sound. The two gradients are about as
-# long. Only the direction tells, and it takes the right one beside it. The angle is less than a
-# right angle, so that a step along the second goes down, too, and the model learns, only worse. It
-# is the gradient of a network that was never run.
+# long. Only the direction tells, and it takes the right one beside it. The angle is less than a right
+# angle, so that a step along the second goes down, too, and the model learns, only worse. It is the
+# gradient of a network that was never run.
 #
 # It will come to its test in Part 4. First three smaller things.
 #
 # ## Part 1: Chunks · ★☆☆ · 10 minutes
 #
-# `in_chunks(f, x, chunk_len)` computes `f(x)` with `chunk_len` rows at a time. `f` treats each row
-# by itself. The last chunk is shorter where the length does not fit.
+# `in_chunks(f, x, chunk_len)` computes `f(x)` with `chunk_len` rows at a time. `f` treats each row by
+# itself. The last chunk is shorter where the length does not fit.
 #
 # Nothing could be easier to test: it must equal `f(x)`. With which lengths?
 #
@@ -132,11 +132,10 @@ check.test_chunks(test_chunks)
 #
 # `quantize(x)` returns codes, `(n, d)` in `int8`, and scales, `(n, 1)`. A row of $x$ is about its
 # codes times its scale. The scale is the largest magnitude of the row, divided by 127, so that the
-# codes reach from −127 to 127; each number is rounded to the nearest code. A row of zeros comes
-# back as zeros.
+# codes reach from −127 to 127; each number is rounded to the nearest code. A row of zeros comes back
+# as zeros.
 #
-# So `codes * scales` is *not* $x$. How wrong may it be, exactly? And which rows should be in your
-# test?
+# So `codes * scales` is *not* $x$. How wrong may it be, exactly? And which rows should be in your test?
 #
 # <details><summary>Answer</summary>
 #
@@ -179,8 +178,7 @@ def test_eight_bits(quantize):
 #
 # <details><summary>Hint 3: nan</summary>
 #
-# Comparisons with `nan` are False. `assert (error <= bound).all()` notices it, and
-# `assert not (error
+# Comparisons with `nan` are False. `assert (error <= bound).all()` notices it, and `assert not (error
 # > bound).any()` does not.
 #
 # </details>
@@ -189,23 +187,23 @@ def test_eight_bits(quantize):
 check.test_eight_bits(test_eight_bits)
 
 # %% [markdown] tags=["solution-only"]
-# **Why it is a good test.** It tests the promise, an error of at most half a step. Which of two
-# codes a number gets that lies between them is nobody's business.
+# **Why it is a good test.** It tests the promise, an error of at most half a step. Which of two codes
+# a number gets that lies between them is nobody's business.
 
 # %% [markdown]
 # ## Part 3: Up or down · ★★☆ · 15 minutes
 #
 # `round_stochastically(x, key)` returns for each number one of the two whole numbers beside it,
-# drawn so that the *mean* is the number itself: 0.9 becomes 1 nine times in ten. A whole number
-# stays as it is. Each number has a draw of its own, and another key gives other draws.
+# drawn so that the *mean* is the number itself: 0.9 becomes 1 nine times in ten. A whole number stays
+# as it is. Each number has a draw of its own, and another key gives other draws.
 #
 # No single result is right or wrong. What must hold for every result, and what for many?
 #
 # <details><summary>Answer</summary>
 #
-# Every result is a whole number, less than 1 away. The mean of many is near the number: of $n$
-# draws it is off by about $½ / \sqrt n$ at most, so that 10,000 draws leave 0.005, and 0.03 is a
-# bound that a sound one will not break.
+# Every result is a whole number, less than 1 away. The mean of many is near the number: of $n$ draws
+# it is off by about $½ / \sqrt n$ at most, so that 10,000 draws leave 0.005, and 0.03 is a bound that
+# a sound one will not break.
 #
 # </details>
 
@@ -236,8 +234,8 @@ def test_rounding(round_stochastically):
 #
 # <details><summary>Hint 2: which numbers?</summary>
 #
-# Below zero and above, near a whole number and half-way, and whole ones. A half alone would not
-# tell a coin from a fair draw.
+# Below zero and above, near a whole number and half-way, and whole ones. A half alone would not tell
+# a coin from a fair draw.
 #
 # </details>
 
@@ -245,25 +243,24 @@ def test_rounding(round_stochastically):
 check.test_rounding(test_rounding)
 
 # %% [markdown] tags=["solution-only"]
-# **Why it is a good test.** The bound on the mean is six times what chance does, and a tenth of
-# what the smallest bug does. Where draws are shared between numbers the mean over the array is far
-# off, which is why the array is the better place for many draws than a loop over keys.
+# **Why it is a good test.** The bound on the mean is six times what chance does, and a tenth of what
+# the smallest bug does. Where draws are shared between numbers the mean over the array is far off,
+# which is why the array is the better place for many draws than a loop over keys.
 
 # %% [markdown]
 # ## Part 4: The way back · ★★★ · 20 minutes
 #
-# `rebuilt(w_f, w_g, x1, x2, extra, key)` is a reversible stack with a backward pass of its own, as
-# in the [memory capstone](capstone_memory.ipynb). Both branches of all blocks look at `extra`, a
-# vector, beside their stream, and drop some numbers, drawn from `key`. It returns `y1` and `y2`.
-# Its gradient must be that of `stored`, imported above, which computes the same and lets jax
-# differentiate.
+# `rebuilt(w_f, w_g, x1, x2, extra, key)` is a reversible stack with a backward pass of its own, as in
+# the [memory capstone](capstone_memory.ipynb). Both branches of all blocks look at `extra`, a vector,
+# beside their stream, and drop some numbers, drawn from `key`. It returns `y1` and `y2`. Its gradient
+# must be that of `stored`, imported above, which computes the same and lets jax differentiate.
 #
 # Which inputs have a gradient to be compared, and which loss shows all of them?
 #
 # <details><summary>Answer</summary>
 #
-# Five: `w_f`, `w_g`, `x1`, `x2`, `extra`. A loss that weighs every number of both streams
-# differently. With `jax.vjp` that is a random gradient for each of the two.
+# Five: `w_f`, `w_g`, `x1`, `x2`, `extra`. A loss that weighs every number of both streams differently.
+# With `jax.vjp` that is a random gradient for each of the two.
 #
 # </details>
 
@@ -286,7 +283,7 @@ def test_rebuilt(rebuilt):
         return *results, *pull_back(g)
 
     both = everything_of(rebuilt), everything_of(stored)
-    for name, got, wanted in zip(["y1", "y2", "w_f", "w_g", "x1", "x2", "extra"], *both, strict=True):
+    for name, got, wanted in zip("y1 y2 w_f w_g x1 x2 extra".split(), *both, strict=True):
         assert np.allclose(got, wanted, rtol=1e-4, atol=1e-4), f"{name} differs"
     # END SOLUTION
 
@@ -301,15 +298,15 @@ def test_rebuilt(rebuilt):
 #
 # <details><summary>Hint 2: how large</summary>
 #
-# With one block there is no wrong order of blocks. With `extra` zero it does not matter who looks
-# at it, but its gradient is not zero.
+# With one block there is no wrong order of blocks. With `extra` zero it does not matter who looks at
+# it, but its gradient is not zero.
 #
 # </details>
 #
 # <details><summary>Hint 3: how near is equal?</summary>
 #
-# Rebuilding in float32 costs a few of the last digits, 1e-5 perhaps. What was rounded to bfloat16
-# on the way is off by 1e-3 to 1e-2.
+# Rebuilding in float32 costs a few of the last digits, 1e-5 perhaps. What was rounded to bfloat16 on
+# the way is off by 1e-3 to 1e-2.
 #
 # </details>
 
@@ -318,6 +315,6 @@ check.test_rebuilt(test_rebuilt)
 
 # %% [markdown] tags=["solution-only"]
 # **Why it is a good test.** Two ways to the same numbers, one of them jax's own. It compares *all*
-# gradients: a gradient that nobody looks at, as that of `extra`, is where mistakes live longest.
-# And its tolerance is a decision: wide enough for what rebuilding must cost, and too narrow for
-# anything else.
+# gradients: a gradient that nobody looks at, as that of `extra`, is where mistakes live longest. And
+# its tolerance is a decision: wide enough for what rebuilding must cost, and too narrow for anything
+# else.

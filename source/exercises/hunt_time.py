@@ -28,7 +28,7 @@
 import numpy as np
 
 from efftx.check import hunt_time as check
-from efftx.check.hunt_time_sound import sort_by_bucket
+from efftx.check.hunt_time_sound import attend, sort_by_bucket
 
 # %% [markdown]
 # ## Part 1: The order · ★☆☆ · 10 minutes
