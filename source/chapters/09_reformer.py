@@ -601,6 +601,24 @@ assert depths["24"] < 1.15 * depths["6"]
 # ▸ Minutes, and less than 8 GiB. A token takes not much longer than in a text of 16,384, and with
 # 24 layers the step's temporary memory is hardly larger than with 6.
 #
+# One round finds little: in the needle's text of the beginning, at this distance, hardly more than
+# one answer of seven. **What do 2, 4 and 8 rounds cost in training, and what are they worth?**
+
+# %%
+with_rounds_of = {case["n_hashes"]: case for case in millions["cases"] if case["L"] == 2**20}
+needle, text = recorded("needle")["rounds"], recorded("text_quality")["variants"]
+print("rounds | a step, minutes | peak GiB | right a million back | bits worse than exact, on text")
+for n, case in with_rounds_of.items():
+    found, worse = needle[str(n)]["right"]["1000000"], text[f"lsh_{n}"]["less_shared_qk"]["mean"]
+    row = f"{case['seconds'] / 60:15.1f} | {case['peak_rss_gib']:8.1f} | {found:20.0%} | {worse:.2f}"
+    print(f"{n:6} | {row}")
+peaks = [case["peak_rss_gib"] for case in with_rounds_of.values()]
+assert list(with_rounds_of) == [1, 2, 4, 8]
+assert max(peaks) < 1.3 * min(peaks)
+
+# %% [markdown]
+# MARK
+#
 # "Single GPU or TPU", says the promise. We have neither. But their compilers run without the
 # device, and say what a program would take there at its peak: `benchmarks/accelerators.py` gave
 # them this step, and that of `SIXTEEN_GB`, a Reformer of 24 layers of width 1,024 at 2¹⁸ tokens,

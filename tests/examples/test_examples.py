@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = {"plain_jax": "jax", "flax_nnx": "flax", "equinox_model": "equinox"}
+NEEDS = {
+    "plain_jax": "jax",
+    "flax_nnx": "flax",
+    "flax_linen": "flax",
+    "equinox_model": "equinox",
+    "haiku_model": "haiku",
+}
 PYTHON = os.environ.get("EFFTX_FRAMEWORKS", sys.executable)
 
 
