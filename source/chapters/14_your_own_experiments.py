@@ -195,8 +195,10 @@ assert values[-1] < values[0]
 # %% [markdown]
 # **And in Flax NNX or Equinox?** ▸ The same function in the same place: their projections make
 # `(batch, length, heads, d)`, too. [examples/](../examples/README.md) holds this program for plain
-# JAX, [Flax NNX](../examples/flax_nnx.py) and [Equinox](../examples/equinox_model.py), each with
-# the comparison above. Two things are different there. A module of Equinox holds functions beside
+# JAX, [Flax NNX](../examples/flax_nnx.py) and [linen](../examples/flax_linen.py),
+# [Equinox](../examples/equinox_model.py) and [Haiku](../examples/haiku_model.py), each with the
+# comparison above. Three things are different there. Haiku's keys are of JAX's older kind, and
+# become ours by `jax.random.wrap_key_data`. A module of Equinox holds functions beside
 # arrays; what is to be chunked is taken apart by `equinox.partition` first. And NNX's optimiser
 # takes a state apart that is no tree of plain arrays, so that example has optax's Adam.
 #
