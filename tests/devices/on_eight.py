@@ -25,6 +25,7 @@ from efftx.memory import map_heads
 from efftx.models import Blocked, Sizes, transformer
 from efftx.training import devices
 from efftx.training.loop import step_function
+from tests.check.sources import functions_of, run
 
 COLLECTIVES = "all-to-all|all-gather|all-reduce|collective-permute|reduce-scatter"
 
@@ -276,6 +277,23 @@ def outcome(check) -> str:
     except Exception:  # whatever it is, the test shows it
         return traceback.format_exc()
     return ""
+
+
+def check_the_solution_of_exercise_14():
+    """What learners write for devices that `jax.vmap` plays runs unchanged on eight."""
+    solved, mesh = run(functions_of("solutions", "14_your_own_experiments")), mesh_of(8, "devices")
+    arrays = vectors(*[(32, 4)] * 3)
+    share = {"mesh": mesh, "in_specs": P("devices"), "out_specs": P("devices")}
+    ring = jax.shard_map(solved["ring_attention"], **share)
+    close(ring(*arrays), full_attention(*arrays, causal=True))
+
+    specs = P(), P("devices"), P("devices"), P("devices"), P()
+    step = jax.shard_map(solved["one_step"], mesh=mesh, in_specs=specs, out_specs=P())
+    x, y = vectors((32, 4), (32, 1))
+    counts = jnp.arange(32) % 5 > 1
+    error = jnp.where(counts, x @ jnp.ones(4) - y[:, 0], 0)
+    after = jnp.ones(4) - 0.1 * error @ x / counts.sum()
+    close(step(jnp.ones(4), x, y[:, 0], counts, 0.1), after)
 
 
 CHECKS = {name: f for name, f in list(globals().items()) if name.startswith("check")}
