@@ -4,13 +4,12 @@
 layers are timed, and *whole* all of those layers in eight bits. Dense and sparse models of a size
 lie in the same memory and take turns in one run, with the largest matrix-vector product that the
 memory holds beside them: no model can read its weights faster. Times are medians. Weights are
-random numbers, and tokens are what these models find likeliest. *Opponents* sets the big sizes in
-eight bits against the same dense matrices in onnxruntime, in eight and in four bits.
+random numbers, and tokens are what these models find likeliest.
 
-Writes benchmarks/results/decoding.json and prints the tables. The parts need 4, 6, 12 and 14 GB of
-memory; the last two are measured only where they are asked for, by `--parts whole opponents`. Parts
-that the file has are left as they are, unless they are named. torch takes part in the first,
-onnxruntime in the last; their environment is that of the other benchmarks, see attention.py.
+Writes benchmarks/results/decoding.json and prints the tables. The three parts need 4, 6 and 12 GB
+of memory; the last is measured only where it is asked for, by `--parts whole`. Parts that the file
+has are left as they are, unless they are named. torch takes part in the first; its environment is
+that of the other benchmarks, see attention.py.
 """
 
 import argparse
@@ -20,17 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import decoding as contenders
-from benchmarks.contenders.opponents import opponents
 from benchmarks.harness.alternate import PEERS_PYTHON
 from benchmarks.harness.record import begun, keep
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {
-    "medium": contenders.medium,
-    "big": contenders.big,
-    "whole": contenders.whole,
-    "opponents": opponents,
-}
+PARTS = {"medium": contenders.medium, "big": contenders.big, "whole": contenders.whole}
 UNASKED = "medium", "big"
 
 
@@ -73,8 +66,6 @@ def tables(record: dict):
         yield from savings(record["big"]["rows"])
     if "whole" in record:
         yield from table("whole, in eight bits", record["whole"])
-    if "opponents" in record:
-        yield from against(record["opponents"]["rows"])
 
 
 def table(title: str, part: dict):
@@ -92,18 +83,6 @@ def table(title: str, part: dict):
             f"{rows[0]['seconds'] / row['seconds']:.1f}",
         ]
         yield f"| {row['who']} | " + " | ".join(cells) + " |"
-
-
-def against(rows: list[dict]):
-    """Few bits, ours and those of a library that is made for them."""
-    yield "\n10 billion parameters in few bits, from models of 1 to 3 layers that take turns"
-    yield "| | GB read | ms a token, with the 95 % interval of the slope | tokens/s | GB/s |"
-    for row in rows:
-        low, high = (1e3 * end for end in row["seconds_with_interval"]["interval_95"])
-        yield (
-            f"| {row['who']} | {row['bytes_read'] / 1e9:.2f} | {1e3 * row['seconds']:.0f} "
-            f"({low:.0f} to {high:.0f}) | {1 / row['seconds']:.2f} | {row['gb_per_second']:.1f} |"
-        )
 
 
 def savings(rows: list[dict]):

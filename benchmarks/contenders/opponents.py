@@ -7,18 +7,21 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import decoding
-from benchmarks.contenders.decoding import BIG, DEPTHS, N_LAYERS_WHOLE, N_TOKENS_BIG, PAUSE
+from benchmarks.contenders.decoding import BIG, N_LAYERS_WHOLE, N_TOKENS_BIG, PAUSE, SEED
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker
 from efftx.models import in_eight_bits
 from efftx.training.records import mean_with_interval
 
-N_TURNS = 9
+N_TURNS, DEPTHS = 9, (1, 3)
 OURS = "dense", "both, sparse readout"
 PEERS = {"onnxruntime, dense, 8 bits": 8, "onnxruntime, dense, 4 bits": 4}
 SCALE_BITS = 32 / 32  # onnxruntime's: a float32 for each block of 32
+LIBRARIES = ("onnxruntime", "onnx")
+CONFIG = {"big": BIG, "n_layers": N_LAYERS_WHOLE, "depths": list(DEPTHS), "turns": N_TURNS}
+CONFIG |= {"tokens": N_TOKENS_BIG, "batch": 1, "threads": 2}
 
 
-def opponents() -> dict:
+def rows() -> list[dict]:
     """Models of one to three layers take turns; the slope between them gives the whole's time."""
     stored = {
         name: jax.eval_shape(in_eight_bits, shapes)
@@ -32,7 +35,7 @@ def opponents() -> dict:
     read = {f"efftx, {name}, 8 bits": bytes_of(shapes) for name, shapes in stored.items()}
     read |= {who: bytes_of_peer(bits) for who, bits in PEERS.items()}
     names = dict.fromkeys(who for who, _ in runs)
-    return {"rows": [{"who": who} | row(taken, who, read[who]) for who in names]}
+    return [{"who": who} | row(taken, who, read[who]) for who in names]
 
 
 def our_runs(stored: dict) -> dict:
@@ -57,7 +60,7 @@ def their_runs() -> dict:
     def tokens(worker, depth):
         return lambda: worker.run(str(depth))["seconds"] / N_TOKENS_BIG
 
-    how = {"sizes": BIG["sizes"], "depths": DEPTHS, "n_tokens": N_TOKENS_BIG}
+    how = {"sizes": BIG["sizes"], "depths": list(DEPTHS), "n_tokens": N_TOKENS_BIG}
     workers = {
         who: Worker("benchmarks.contenders.onnx_decoding", "products", how | {"bits": b}, peer=True)
         for who, b in PEERS.items()

@@ -11,9 +11,9 @@ from efftx.training.records import environment
 PEERS = ("torch", "transformers", "reformer-pytorch")
 
 
-def begun(path: Path, seed: int, config: dict) -> dict:
+def begun(path: Path, seed: int, config: dict, peers: tuple[str, ...] = PEERS) -> dict:
     """What an interrupted run on the same machine and versions left behind, or a new record."""
-    now = {**environment(), "seed": seed, "config": config, "peers": peer_versions()}
+    now = {**environment(), "seed": seed, "config": config, "peers": peer_versions(peers)}
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if {name: record.get(name) for name in now} != now:
         record = {}
@@ -23,14 +23,14 @@ def begun(path: Path, seed: int, config: dict) -> dict:
     return {**now, "results": [], **record, "limits": best}
 
 
-def peer_versions() -> dict[str, str]:
+def peer_versions(peers: tuple[str, ...]) -> dict[str, str]:
     """By library; none where the peers' environment is not there."""
     if not PEERS_PYTHON.exists():
         return {}
     ask = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
-    command = [PEERS_PYTHON, "-c", ask, *PEERS]
+    command = [PEERS_PYTHON, "-c", ask, *peers]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return dict(zip(PEERS, answer.split(), strict=True))
+    return dict(zip(peers, answer.split(), strict=True))
 
 
 def keep(path: Path, record: dict) -> None:
