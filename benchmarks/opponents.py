@@ -17,13 +17,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import opponents as contenders
+from benchmarks.contenders.decoding import SEED
 from benchmarks.harness.record import begun, keep
 
 RESULT = Path(__file__).parent / "results/opponents.json"
 
 
 def main() -> None:
-    record = begun(RESULT, contenders.SEED, contenders.CONFIG, contenders.LIBRARIES)
+    record = begun(RESULT, SEED, contenders.CONFIG, contenders.LIBRARIES)
     record["results"] = contenders.rows()
     keep(RESULT, record)
     for line in table(record):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import decoding
-from benchmarks.contenders.decoding import BIG, N_LAYERS_WHOLE, N_TOKENS_BIG, PAUSE, SEED
+from benchmarks.contenders.decoding import BIG, N_LAYERS_WHOLE, N_TOKENS_BIG, PAUSE
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker
 from efftx.models import in_eight_bits
 from efftx.training.records import mean_with_interval
