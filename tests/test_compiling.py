@@ -36,3 +36,16 @@ def test_elsewhere_the_devices_answer_stands_beside(capsys, monkeypatch):
 def test_only_a_cpu_is_asked_to_be_quick(monkeypatch, backend, options):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert len(compiling.for_one_run()) == options
+
+
+def test_what_is_quickly_compiled_is_compiled_and_computes_the_same():
+    traces = []
+
+    def counted(x):
+        traces.append(x)
+        return twice(x)
+
+    quick, x = compiling.quick_jit(counted), jnp.eye(64) / 8
+    assert jnp.allclose(quick(x), twice(x), atol=1e-6)
+    assert jnp.array_equal(quick(x), quick(x))
+    assert len(traces) == 1
