@@ -2,15 +2,16 @@
 
     python experiments/million_tokens.py                       # 16k, 64k, 256k, 1M, one step each
     python experiments/million_tokens.py --lengths 262144 --steps 20
-    python experiments/million_tokens.py --rounds 2 4 8        # a step on 1M tokens with each
+    python experiments/million_tokens.py --rounds 1 2 4 8      # a step on 1M tokens with each
 
 Forward, backward and Adam's update of a 6-layer Reformer on the bytes of the standard library's
 source, with one round of hashing if nothing else is said. Each case runs in a process of its own,
 so that its peak of resident memory counts everything: interpreter, compiler, parameters, optimiser
 and step. Compiling is timed apart.
 
-Writes million_tokens.json into experiments/results. Interrupt it whenever you like: cases that
-are done are not run again, and a run of several steps goes on where it stopped.
+Writes million_tokens.json into experiments/results, with --rounds million_rounds.json: what stands
+in one file was measured on one machine. Interrupt it whenever you like: cases that are done are not
+run again, and a run of several steps goes on where it stopped.
 """
 
 import argparse
@@ -40,8 +41,7 @@ from efftx.training.losses import bits_per_byte
 from efftx.training.records import peak_rss_gib
 from experiments.harness import command_line, head, made, results_file, write
 
-NAME = "million_tokens"
-RESULTS = results_file(NAME)
+NAME, OF_ROUNDS = "million_tokens", "million_rounds"
 
 SIZES = MILLION_TOKENS
 LENGTHS = (2**14, 2**16, 2**18, 2**20)
@@ -76,15 +76,15 @@ def main() -> None:
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     made(chosen.checkpoints)
+    name, cases = NAME, [Case(length) for length in chosen.lengths]
     if chosen.rounds:
-        cases = [Case(max(chosen.lengths), n_hashes) for n_hashes in chosen.rounds]
-    else:
-        cases = [Case(length) for length in chosen.lengths]
+        longest = max(chosen.lengths)
+        name, cases = OF_ROUNDS, [Case(longest, n_hashes) for n_hashes in chosen.rounds]
     for case in cases:
         if chosen.in_this_process:
             print(json.dumps(run(case, chosen.steps, chosen.checkpoints)))
-        elif len(done(case).get("losses", [])) < chosen.steps:
-            record(case, in_its_own_process(case, chosen))
+        elif len(done(name, case).get("losses", [])) < chosen.steps:
+            record(name, case, in_its_own_process(case, chosen))
 
 
 def in_its_own_process(case: Case, chosen: argparse.Namespace) -> dict:
@@ -98,24 +98,25 @@ def in_its_own_process(case: Case, chosen: argparse.Namespace) -> dict:
 # The results file -----------------------------------------------------------------------------
 
 
-def recorded() -> dict:
-    """What the file holds of this configuration."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    return results if results.get("config") == CONFIG else {}
+def recorded(name: str) -> dict:
+    """What the file holds of this configuration and machine."""
+    path, now = results_file(name), {"config": CONFIG, "machine": head(name)["machine"]}
+    results = json.loads(path.read_text()) if path.exists() else {}
+    return results if {field: results.get(field) for field in now} == now else {}
 
 
-def done(case: Case) -> dict:
-    return cases_of(recorded()).get(case, {})
+def done(name: str, case: Case) -> dict:
+    return cases_of(recorded(name)).get(case, {})
 
 
 def cases_of(results: dict) -> dict[Case, dict]:
     return {Case(each["L"], each["n_hashes"]): each for each in results.get("cases", [])}
 
 
-def record(case: Case, result: dict) -> None:
-    cases = {**cases_of(recorded()), case: result}
+def record(name: str, case: Case, result: dict) -> None:
+    cases = {**cases_of(recorded(name)), case: result}
     ordered = [cases[case] for case in sorted(cases)]
-    write(RESULTS, {**head(NAME), "seed": SEED, "config": CONFIG, "cases": ordered})
+    write(results_file(name), {**head(name), "seed": SEED, "config": CONFIG, "cases": ordered})
     shown = {name: value for name, value in result.items() if name != "losses"}
     print(json.dumps(shown, indent=2))
 

@@ -12,13 +12,13 @@ from benchmarks.harness.alternate import PEERS_PYTHON, Worker
 from efftx.models import in_eight_bits
 from efftx.training.records import mean_with_interval
 
-N_TURNS, DEPTHS = 9, (1, 3)
-OURS = "dense", "both, sparse readout"
+N_TURNS, DEPTHS = 15, (1, 3)
+N_TOKENS = {"dense": N_TOKENS_BIG, "both, sparse readout": decoding.N_TOKENS}  # of a run
 PEERS = {"onnxruntime, dense, 8 bits": 8, "onnxruntime, dense, 4 bits": 4}
 SCALE_BITS = 32 / 32  # onnxruntime's: a float32 for each block of 32
 LIBRARIES = ("onnxruntime", "onnx")
 CONFIG = {"big": BIG, "n_layers": N_LAYERS_WHOLE, "depths": list(DEPTHS), "turns": N_TURNS}
-CONFIG |= {"tokens": N_TOKENS_BIG, "batch": 1, "threads": 2}
+CONFIG |= {"tokens": N_TOKENS | {"onnxruntime": N_TOKENS_BIG}, "batch": 1, "threads": 2}
 
 
 def rows() -> list[dict]:
@@ -26,7 +26,7 @@ def rows() -> list[dict]:
     stored = {
         name: jax.eval_shape(in_eight_bits, shapes)
         for name, shapes in decoding.shapes_of(BIG).items()
-        if name in OURS
+        if name in N_TOKENS
     }
     runs = our_runs(stored)
     if PEERS_PYTHON.exists():
@@ -49,7 +49,7 @@ def our_runs(stored: dict) -> dict:
     models = {name: decoding.filled(shapes, *memories) for name, shapes in stored.items()}
     return {
         (f"efftx, {name}, 8 bits", depth): decoding.tokens_of(
-            replace(model, blocks=model.blocks[:depth]), N_TOKENS_BIG
+            replace(model, blocks=model.blocks[:depth]), N_TOKENS[name]
         )
         for name, model in models.items()
         for depth in DEPTHS

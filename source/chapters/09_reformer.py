@@ -605,19 +605,27 @@ assert depths["24"] < 1.15 * depths["6"]
 # one answer of seven. **What do 2, 4 and 8 rounds cost in training, and what are they worth?**
 
 # %%
-with_rounds_of = {case["n_hashes"]: case for case in millions["cases"] if case["L"] == 2**20}
+in_turn = recorded("million_rounds")  # measured one after the other, on another machine
+with_rounds_of = {case["n_hashes"]: case for case in in_turn["cases"]}
+print(f"measured on: {in_turn['machine']['processor']}, {in_turn['machine']['cores']} cores")
 needle, text = recorded("needle")["rounds"], recorded("text_quality")["variants"]
 print("rounds | a step, minutes | peak GiB | right a million back | bits worse than exact, on text")
 for n, case in with_rounds_of.items():
     found, worse = needle[str(n)]["right"]["1000000"], text[f"lsh_{n}"]["less_shared_qk"]["mean"]
-    row = f"{case['seconds'] / 60:15.1f} | {case['peak_rss_gib']:8.1f} | {found:20.0%} | {worse:.2f}"
+    row = f"{case['seconds'] / 60:15.1f} | {case['peak_rss_gib']:8.1f} | {found:20.0%} | {worse:.3f}"
     print(f"{n:6} | {row}")
-peaks = [case["peak_rss_gib"] for case in with_rounds_of.values()]
 assert list(with_rounds_of) == [1, 2, 4, 8]
-assert max(peaks) < 1.3 * min(peaks)
+peaks = [case["peak_rss_gib"] for case in with_rounds_of.values()]
+assert max(peaks) < 1.1 * min(peaks)
+assert needle["8"]["right"]["1000000"] > 4 * needle["1"]["right"]["1000000"]
+assert text["lsh_8"]["less_shared_qk"]["mean"] < text["lsh_1"]["less_shared_qk"]["mean"] / 15
 
 # %% [markdown]
-# MARK
+# ▸ 2 rounds take less than twice as long as one, 8 rounds four times, and hardly more memory: what
+# a round computes is worked off before the next one begins. And it is worth it: with 8 rounds
+# four times as many answers are right, and on text a sixteenth of the loss is left. So "a million
+# tokens" without the number of rounds says little. (Nothing was *trained* at a million here: these
+# are single steps. The answers and the bits are those of the models above and below.)
 #
 # "Single GPU or TPU", says the promise. We have neither. But their compilers run without the
 # device, and say what a program would take there at its peak: `benchmarks/accelerators.py` gave
