@@ -11,6 +11,7 @@ from efftx.models import Dense, Hashed, Sizes, attention_layer, lsh_attention_of
 
 WIDTH, HEADS, VOCAB, LENGTH = 32, 4, 256, 64
 HOW = {"n_hashes": 2, "chunk_len": 16}
+KEY = jax.random.key_data  # Haiku's keys are of JAX's older kind, two whole numbers
 TEXT = np.frombuffer(b"she sells sea shells by the sea shore. " * 4, np.uint8)
 
 
@@ -25,7 +26,7 @@ class HashedAttention(hk.Module):
 
 
 def model(tokens):
-    key = jax.random.wrap_key_data(hk.next_rng_key())  # Haiku's keys are of the older kind
+    key = jax.random.wrap_key_data(hk.next_rng_key())
     x = hk.Embed(VOCAB, WIDTH)(tokens)
     x = x + HashedAttention(name="attention")(x, key)
     x = x + hk.Linear(WIDTH)(jax.nn.relu(hk.Linear(4 * WIDTH)(x)))
@@ -36,7 +37,7 @@ def check_equal() -> None:
     """It is the package's own layer, with these parameters."""
     x, key = jax.random.normal(jax.random.key(1), (1, LENGTH, WIDTH)), jax.random.key(2)
     attention = hk.without_apply_rng(hk.transform(lambda x: HashedAttention(name="here")(x, key)))
-    params = attention.init(jax.random.PRNGKey(0), x)
+    params = attention.init(KEY(jax.random.key(0)), x)
     qk, v, out = (params[f"here/{name}"]["w"] for name in ("qk", "v", "out"))
     sizes = Sizes(d_model=WIDTH, n_heads=HEADS, d_head=WIDTH // HEADS)
     layer = attention_layer(Hashed(**HOW))(key, sizes)
@@ -50,7 +51,7 @@ def main() -> None:
     check_equal()
     transformed, optimiser = hk.transform(model), adam_8bit(1e-2)
     windows = jnp.int32([TEXT[start : start + LENGTH + 1] for start in (0, 9)])
-    params = transformed.init(jax.random.PRNGKey(0), windows[:, :-1])
+    params = transformed.init(KEY(jax.random.key(0)), windows[:, :-1])
 
     @jax.jit
     def step(params, state, key):
@@ -64,7 +65,7 @@ def main() -> None:
 
     state, values = optimiser.init(params), []
     for number in range(10):
-        params, state, value = step(params, state, jax.random.PRNGKey(number))
+        params, state, value = step(params, state, KEY(jax.random.key(number)))
         values.append(float(value))
     assert values[-1] < values[0], values
     print(f"equal to efftx's layer; loss {values[0]:.2f} -> {values[-1]:.2f}")

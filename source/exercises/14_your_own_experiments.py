@@ -367,8 +367,8 @@ def ring_attention(q, k, v):
 # - jnp.where(is_seen, q @ k.T / jnp.sqrt(q.shape[1]), -jnp.inf)
 # + q @ k.T / jnp.sqrt(q.shape[1])
 
-# It looks as if the mask were made within a device, as if all devices had the same positions. Each
-# begins n places after the one before.
+# It looks as if the mask were made within a device, as if keys were always those of its own
+# positions. They travel: whose are they, and where do these begin?
 # - of_whom * n + jnp.arange(n) <= me * n + jnp.arange(n)[:, None]
 # + jnp.arange(n) <= jnp.arange(n)[:, None]
 
@@ -389,11 +389,6 @@ def ring_attention(q, k, v):
 # or
 # - (i, (i + 1) % n_devices)
 # + (i, (i - 1) % n_devices)
-
-# It looks as if the mask took the keys for those of turn 0 all the time. They travel: whose are
-# they?
-# - (me - turn) % n_devices
-# + me
 
 # It looks as if the keys travelled and the values stayed.
 # - k, v = jax.lax.ppermute((k, v), "devices", to_next)
