@@ -86,6 +86,15 @@ def test_what_was_measured_is_what_the_results_say():
         if (case["L"], case["n_hashes"]) == (2**20, 1)
     )
     depths = million["temporary_gib_by_depth"]
+    by_rounds = {case["n_hashes"]: case for case in recorded("million_rounds")["cases"]}
+    ours, *theirs = (
+        next(row["seconds"] for row in recorded("opponents")["results"] if row["who"] == who)
+        for who in (
+            "efftx, both, sparse readout, 8 bits",
+            "onnxruntime, dense, 8 bits",
+            "onnxruntime, dense, 4 bits",
+        )
+    )
     per_token = {
         row["L"]: row["seconds"] / row["L"]
         for row in attention["results"]
@@ -120,6 +129,10 @@ def test_what_was_measured_is_what_the_results_say():
         f"{compiled['NVIDIA T4']:.1f} GiB at its peak on an NVIDIA T4",
         f"{compiled['TPU v5e']:.1f} GiB on a TPU v5e",
         f"{million['seconds'] / 60:.1f} minutes, {million['peak_rss_gib']:.1f} GiB in all",
+        f"{by_rounds[8]['seconds'] / by_rounds[1]['seconds']:.1f} times as long as one",
+        f"times as long as one and {by_rounds[8]['peak_rss_gib']:.1f} GiB",
+        f"{theirs[0] / ours:.1f} times as fast as onnxruntime's products in eight bits",
+        f"{theirs[1] / ours:.1f} times as in four",
         f"from {depths['6']:.2f} to {depths['24']:.2f} GiB",
         f"{per_token[262_144] / per_token[16_384]:.1f} times as long for each token",
         f"{medium['dense'] / medium[sparsest]:.1f} times as fast",

@@ -251,10 +251,10 @@ assert jnp.allclose(jnp.concatenate([first, last]), step_by_step, atol=1e-5)
 # %%
 import optax
 
-GAME, N_STEPS = Sizes(n_layers=1, d_model=32, d_ff=128, n_heads=1, d_head=32), 300
+GAME, N_STEPS = Sizes(n_layers=1, d_model=32, d_ff=128, n_heads=1, d_head=32), 200
 
 
-def texts(key, n=32, length=128):
+def texts(key, n=16, length=64):
     """Blanks, 0, and a digit from 1 to 8 at one position of ten; and the last digit at each."""
     where, which = jax.random.split(key)
     is_digit = jax.random.bernoulli(where, 0.1, (n, length)).at[:, 0].set(True)

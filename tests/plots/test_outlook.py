@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from efftx.numbers import outlook as numbers
+from efftx.numbers.outlook import LENGTHS, SHARES, Milestone
 from efftx.plots import outlook
-from efftx.plots.outlook import LENGTHS, SHARES, Milestone
 
 ALL = [*LENGTHS, *SHARES]
 
@@ -53,7 +54,7 @@ def test_shares_are_all_drawn_and_named():
 
 
 def test_a_share_is_what_is_used_of_what_there_is():
-    assert outlook.active("a", 2024, 1, (5, 20), "https://x").value == 0.25
+    assert numbers.active("a", 2024, 1, (5, 20), "https://x").value == 0.25
     shares = {one.name: one.value for one in SHARES}
     quoted = {"DeepSeek-V3": 0.055, "gpt-oss-120b": 0.044, "Kimi K2": 0.032}  # as chapter 10 says
     assert {name: round(shares[name], 3) for name in quoted} == quoted
@@ -62,7 +63,7 @@ def test_a_share_is_what_is_used_of_what_there_is():
 def test_the_table_has_a_row_for_each_in_the_order_of_time():
     late = Milestone("late", 2025, 2, 2e6, "https://b")
     early = Milestone("early", 2024, 11, 1e3, "https://a", tested=True)
-    assert outlook.table([late, early], "Tokens", ",.0f").splitlines()[2:] == [
+    assert numbers.table([late, early], "Tokens", ",.0f").splitlines()[2:] == [
         "| early (tried) | 2024-11 | 1,000 | <https://a> |",
         "| late | 2025-02 | 2,000,000 | <https://b> |",
     ]
