@@ -7,7 +7,7 @@ import jax
 import psutil
 from IPython import get_ipython
 
-FULL = 600 * 2**20  # bytes: a free Binder has 1 GB, and a cell needs some of it
+FULL = 500 * 2**20  # bytes: a free Binder has 1 GB, and a cell needs some of it
 
 
 def keep_small() -> None:

@@ -320,7 +320,7 @@ def up_and_down(model, tokens, dtype):
     return x, undo(replay=replay)[0], undo()[0]
 
 
-deep = replace(small, n_layers=24, max_len=4096)
+deep = replace(small, n_layers=12, max_len=4096)
 deep = quick_jit(partial(a_reformer, sizes=deep, n_hashes=2))(key)
 text = jnp.asarray(pretrained.example_text()[:4096])
 up_and_down = quick_jit(partial(up_and_down, dtype=jnp.bfloat16))
@@ -330,11 +330,10 @@ print(f"relative error of the rebuilt stream: {replayed:.0e} replayed, {anew:.0e
 assert anew > 3 * replayed
 
 # %% [markdown]
-# ▸ Several times as far, in 24 layers and 4,096 positions with branches in bfloat16, as accelerators
-# like them. In a quarter of the text and half the layers not one bucket turned on one of the two
-# processors that we tried, and some did on the other. That is luck, and the longer the text and the
-# deeper the model, the less there is of it. (In float32 there is much more. Exchange the `dtype`
-# and see.)
+# ▸ Several times as far, with branches in bfloat16, as accelerators like them. In a quarter of the
+# text not one bucket turned on one of the two processors that we tried, and some did on the other.
+# That is luck, and the longer the text and the deeper the model, the less there is of it. (In
+# float32 there is much more. Exchange the `dtype` and see.)
 
 # %% [markdown]
 # ### In chunks, at any length
@@ -624,7 +623,7 @@ assert text["lsh_8"]["less_shared_qk"]["mean"] < text["lsh_1"]["less_shared_qk"]
 # %% [markdown]
 # ▸ 2 rounds take less than twice as long as one, 8 rounds four times, and hardly more memory: what
 # a round computes is worked off before the next one begins. And it is worth it: with 8 rounds
-# four times as many answers are right, and on text a sixteenth of the loss is left. So "a million
+# four times as many answers are right, and on text a fifteenth of the loss is left. So "a million
 # tokens" without the number of rounds says little. (Nothing was *trained* at a million here: these
 # are single steps. The answers and the bits are those of the models above and below.)
 #
