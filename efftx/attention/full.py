@@ -49,7 +49,10 @@ def shared_qk_attention_reference(
     causal: bool,
     key_mask: Bool[Array, "length"] | None = None,
 ) -> Float[Array, "length d_value"]:
-    r"""The definition of :func:`efftx.attention.shared_qk_attention`, through the L × L matrix."""
+    r"""The definition of :func:`efftx.attention.shared_qk_attention`, through the L × L matrix.
+
+    Takes O(L²) memory. Raises ValueError for wrong ranks, lengths or dtypes.
+    """
     check_shared_qk(qk, v, causal, key_mask)
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
     allowed = allowed_pairs(len(qk), len(qk), causal=causal, key_mask=key_mask)
@@ -85,7 +88,7 @@ def masked_softmax(scores, allowed):
     return jnp.where(allowed, jax.nn.softmax(filled, axis=-1), 0)
 
 
-def unit_keys(qk):
+def unit_keys(qk: Float[Array, "*leading d_head"]) -> Float[Array, "*leading d_head"]:
     """The keys k = q / ‖q‖ of shared QK; a zero vector stays zero."""
     return qk / jnp.sqrt(squared_norms(qk)[..., None])
 

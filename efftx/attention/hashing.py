@@ -53,7 +53,9 @@ def hash_vectors(
     One factor is h(x) = argmax [xR; −xR]; several combine like digits, h = h₁·b₂ + h₂. Only the
     direction of x matters, so that queries and their normalised keys share buckets.
 
-    Raises ValueError where widths differ.
+    Time O(n_hashes · L · d_head · Σ b) for factors b; one round's rotated vectors exist at a time.
+
+    Raises ValueError where widths differ, and for rotations that are not those of one call.
     Source: Kitaev et al. 2020, arXiv 2001.04451, section 2; factorised as in trax.
     """
     check_vectors_of_head(x=x)
@@ -86,7 +88,10 @@ def _hash_rounds(x, rotations):
 
 
 def default_n_buckets(length: int, chunk_len: int) -> int:
-    """2·⌈length/chunk_len⌉ (a bucket fills half a chunk), rounded up to what factors well."""
+    """2·⌈length/chunk_len⌉ (a bucket fills half a chunk), rounded up to what factors well.
+
+    Raises ValueError for numbers below 1.
+    """
     check_positive(length=length, chunk_len=chunk_len)
     n_buckets = 2 * -(-length // chunk_len)
     while max(factor_buckets(n_buckets)) > LARGEST_RADIX:
@@ -96,7 +101,10 @@ def default_n_buckets(length: int, chunk_len: int) -> int:
 
 @cache
 def factor_buckets(n_buckets: int) -> tuple[int, ...]:
-    """The fewest even radices of at most 32 with this product, as equal as can be; or itself."""
+    """The fewest even radices of at most 32 with this product, as equal as can be; or itself.
+
+    Raises ValueError for a number that is odd, below 2 or above 2²⁹.
+    """
     check_positive(n_buckets=n_buckets)
     require(n_buckets % 2 == 0, f"n_buckets must be even; got {n_buckets}.")
     require(n_buckets <= MOST_BUCKETS, f"n_buckets must be at most 2**29; got {n_buckets}.")

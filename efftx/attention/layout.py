@@ -44,7 +44,12 @@ class Layout(NamedTuple):
 def sort_by_bucket(
     buckets: Int[Array, "length"], n_buckets: int, key_mask: Bool[Array, "length"] | None = None
 ) -> Int[Array, "length"]:
-    """The positions of one round sorted by (bucket, position), masked ones last; int32."""
+    """The positions of one round sorted by (bucket, position), masked ones last; int32.
+
+    One sort of L whole numbers, as long as (n_buckets + 1) · L is at most 2³², else of L pairs.
+
+    Raises ValueError for buckets that are spread over an Explicit axis.
+    """
     check_not_explicit(buckets=buckets)
     length = len(buckets)
     position = jnp.arange(length, dtype=jnp.uint32)

@@ -63,7 +63,10 @@ def local_attention_reference(
     chunk_len: int = 64,
     key_mask: Bool[Array, "length"] | None = None,
 ) -> Float[Array, "length d_value"]:
-    """The definition of :func:`local_attention`, through the whole L × L matrix."""
+    """The definition of :func:`local_attention`, through the whole L × L matrix.
+
+    Takes O(L²) memory. Raises ValueError as that does.
+    """
     check_attention(q, k, v, True, key_mask)
     check_positive(chunk_len=chunk_len)
     q_f, *keys_f = at_least_float32(q, k, v)

@@ -174,7 +174,9 @@ def lsh_attention_reference(
     r"""What :func:`lsh_attention` computes with these buckets, through the whole L × L matrix.
 
     The weight of a pair is n_ij·exp(q_i·k_j), where n_ij counts the rounds that reach it: at most 1
-    in the paper's union, the plain count under trax.
+    in the paper's union, the plain count under trax. Takes O(L²) memory.
+
+    Raises ValueError as :func:`reach_count`, and for arrays that are not as long as the buckets.
     """
     check_shared_qk(qk, v, causal, key_mask)
     queries, values = without_padding(key_mask, *at_least_float32(qk, v))
@@ -200,8 +202,8 @@ def reach_count(
 ) -> Int[Array, "length length"]:
     """In how many rounds query i reaches key j ≠ i (N_ij of the paper, where not zero).
 
-    Raises ValueError for buckets that are no (n_hashes, length) integers, chunk_len < 1 and unknown
-    semantics.
+    Takes O(L²) memory. Raises ValueError for buckets that are no (n_hashes, length) integers,
+    chunk_len < 1 and unknown semantics.
     """
     check_integers(buckets)
     require(

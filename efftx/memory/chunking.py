@@ -122,7 +122,10 @@ def chunked_cross_entropy(
 def cross_entropy_reference(
     readout: Callable, params: Any, x: Float[Array, "length d_model"], targets: Targets
 ) -> Float[Array, "length"]:
-    """The definition of :func:`chunked_cross_entropy`, through all the logits at once."""
+    """The definition of :func:`chunked_cross_entropy`, through all the logits at once.
+
+    Takes O(length · vocab) memory; nothing is checked.
+    """
     logits = widened(readout(params, x))
     chosen = jnp.take_along_axis(logits, jnp.int32(targets)[:, None], axis=1)[:, 0]
     return jax.nn.logsumexp(logits, axis=1) - chosen

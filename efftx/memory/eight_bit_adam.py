@@ -66,7 +66,10 @@ def adam_8bit(
 def scale_by_adam_8bit(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, *, block_len: int = 256
 ) -> optax.GradientTransformation:
-    """``optax.scale_by_adam`` with eight-bit moments, to chain with weight decay or a clip."""
+    """``optax.scale_by_adam`` with eight-bit moments, to chain with weight decay or a clip.
+
+    What it keeps, and what it raises, is as of :func:`adam_8bit`.
+    """
     check_positive(block_len=block_len)
 
     def init(params):

@@ -89,7 +89,7 @@ def dequantize_four_bits(x: FourBits) -> Float[Array, "..."]:
 
 
 def quantize_four_bits_reference(x: np.ndarray, *, block_len: int = BLOCK_LEN) -> np.ndarray:
-    """The numbers that come back of a vector, block by block and number by number."""
+    """The definition of :func:`quantize_four_bits`: what comes back of a vector, step by step."""
     back = np.zeros(len(x), np.float32)
     for start in range(0, len(x), block_len):
         block = np.float32(x[start : start + block_len])

@@ -24,7 +24,7 @@ POSITIONS_AT_ONCE = 2**14  # that are normed and projected together
 
 
 def map_heads(attend: Callable, *arrays, at_once: int = 1):
-    """attend(*arrays) for every leading index, as in (batch, n_heads, length, d).
+    r"""attend(\*arrays) for every leading index, as in (batch, n_heads, length, d).
 
     The leading axes are all but the last two of the first array. Every other array starts with the
     same axes, or with 1 where it is shared, and keeps whatever follows them: buckets

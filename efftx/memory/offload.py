@@ -37,7 +37,7 @@ def to_host(tree: Any) -> Any:
 
 
 def to_device(tree: Any) -> Any:
-    """The same arrays in the device's own memory."""
+    """The same arrays in the device's own memory: the way back from :func:`to_host`."""
     return jax.device_put(tree, DEVICE)
 
 
@@ -85,7 +85,10 @@ def layers_from_host(
 
 
 def layers_reference(layer: Callable, params: Any, x: Any) -> Any:
-    """The definition of :func:`layers_from_host`: a loop over layers that are all on the device."""
+    """The definition of :func:`layers_from_host`: a loop over layers that are all on the device.
+
+    Its gradient keeps the activations of every layer. Raises ValueError for an uneven n_layers.
+    """
     for index in range(check_stacked(params)):
         x = layer(jax.tree.map(lambda array, i=index: array[i], params), x)
     return x
@@ -105,7 +108,12 @@ def offload_policy(*names: str) -> Callable:
 
 
 def init_layer_by_layer(optimiser: optax.GradientTransformation, params: Any) -> Any:
-    """The optimiser's state of every layer, stacked along a leading axis, on the host."""
+    """The optimiser's state of every layer, stacked along a leading axis, on the host.
+
+    One layer's parameters and state are on the device at a time.
+
+    Raises ValueError for an uneven n_layers, and where the backend has no host memory.
+    """
     check_host_memory()
     check_stacked(params)
 
@@ -124,7 +132,8 @@ def update_layer_by_layer(
     and nothing else: what looks at each number by itself (SGD, Adam) does what it always does, but
     a clip by the global norm would clip by each layer's own.
 
-    Raises ValueError unless gradient and params have the same structure.
+    Raises ValueError unless gradient and params have the same structure, and as
+    :func:`init_layer_by_layer`.
     """
     check_host_memory()
     check_stacked(params)

@@ -88,7 +88,10 @@ def reversible_stack(
 def reversible_forward(
     branches: Branches, params: tuple, x1: Stream, x2: Stream, keys: Any = None, extra: Any = None
 ) -> tuple[tuple[Stream, Stream], tuple]:
-    """The two results of :func:`reversible_stack`, and the replays that undo it exactly."""
+    """The two results of :func:`reversible_stack`, and the replays that undo it exactly.
+
+    Autodiff stores everything of it; for gradients take the stack. Raises ValueError as that does.
+    """
     params, streams, keys, extra = checked(branches, params, x1, x2, keys, extra)
     open_branches(branches, params, streams, keys, extra)
     return _run(branches, params, streams, keys, extra)
@@ -107,7 +110,7 @@ def reversible_inverse(
     """x1 and x2, from the results of :func:`reversible_forward` and its replays.
 
     Equal up to rounding, which adds up from block to block. Without ``replay`` the branches choose
-    anew, from what is rebuilt.
+    anew, from what is rebuilt. Raises ValueError as :func:`reversible_stack`.
     """
     params, streams, keys, extra = checked(branches, params, y1, y2, keys, extra)
     open_branches(branches, params, streams, keys, extra)
@@ -125,7 +128,10 @@ def reversible_inverse(
 def reversible_stack_reference(
     branches: Branches, params: tuple, x1: Stream, x2: Stream, keys: Any = None, extra: Any = None
 ) -> tuple[Stream, Stream]:
-    """The definition of :func:`reversible_stack`: a loop, of which autodiff stores everything."""
+    """The definition of :func:`reversible_stack`: a loop, of which autodiff stores everything.
+
+    Raises ValueError as that does.
+    """
     params, (a, b), keys, extra = checked(branches, params, x1, x2, keys, extra)
     for layer in range(n_layers_of(params, keys)):
         for branch, p, key in zip(branches, *layer_of((params, keys), layer), strict=True):
@@ -193,7 +199,7 @@ def _undo(undo, state, extra, p, key, replay):
 def undo_by_autodiff(
     branch: Callable, params: Any, x: Stream, given: tuple, streams: tuple
 ) -> tuple[tuple[Stream, Stream], Any, Any]:
-    """Undoes ``c = a + y`` with y = branch(params, x, *given), and carries the gradients on.
+    r"""Undoes ``c = a + y`` with y = branch(params, x, \*given), and carries the gradients on.
 
     ``given`` are key, extra and replay; ``streams`` are c, its gradient, and a sum of gradients of
     x. Returns (a, the sum with the gradient through the branch added), the gradients of params, and

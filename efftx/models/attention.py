@@ -132,7 +132,12 @@ class Attention(Layer):
 
 
 def attention_layer(kind: Kind = Exact(), projection: Callable = dense) -> Callable:  # noqa: B008 (frozen)
-    """An ``init(key, sizes)`` of a layer; ``projection`` is `dense` or `multiplicative(…)`."""
+    """An ``init(key, sizes)`` of a layer with any kind of attention and any projection.
+
+    ``projection`` is `dense`, or what `grouped` or `multiplicative` return.
+
+    Raises ValueError, when it is called, as the projection does.
+    """
     return partial(init_attention, kind=kind, projection=projection)
 
 

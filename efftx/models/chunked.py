@@ -87,7 +87,10 @@ class Chunked(Layer):
 
 
 def chunked(init: Callable, chunk_len: int) -> Callable:
-    """From an ``init(key, sizes)`` of a layer to that of the same layer in chunks."""
+    """From an ``init(key, sizes)`` of a layer to that of the same layer in chunks.
+
+    Raises ValueError for chunk_len < 1 and, when it is called, as `Chunked`.
+    """
     check_positive(chunk_len=chunk_len)
 
     def init_chunked(key, sizes: Sizes) -> Chunked:

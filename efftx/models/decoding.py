@@ -89,7 +89,7 @@ def step(model: Model, state: State, token: Token) -> tuple[NextLogits, State]:
     """Read one more token: the logits of what follows it, and the state to go on from.
 
     There is no check that the state's caches have a place left: that number is known on the device
-    only. `generate` sees to it.
+    only. `generate` sees to it. A step reads `weights_read` numbers, and the caches.
     """
     parts = model.parts(state.source)
 

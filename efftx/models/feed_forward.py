@@ -43,6 +43,7 @@ class FeedForward(Layer):
 
 
 def init_feed_forward(key, sizes: Sizes) -> FeedForward:
+    """First values, 2·d_model·d_ff + d_ff + d_model numbers; what is added to a stream is small."""
     w1_key, w2_key = jax.random.split(key)
     return FeedForward(
         w1=normal(w1_key, (sizes.d_model, sizes.d_ff), sizes.d_model**-0.5),

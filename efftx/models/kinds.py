@@ -27,7 +27,7 @@ from efftx.validation import check_positive, require
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(Softmax):
-    """Softmax over the whole L × L matrix."""
+    """Softmax over the whole L × L matrix: :func:`efftx.attention.full_attention`."""
 
     def attend(self, vectors, key, replay, key_mask) -> tuple:
         return full_attention(*vectors, causal=self.causal, key_mask=key_mask), None
@@ -35,7 +35,10 @@ class Exact(Softmax):
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked(Softmax):
-    """The values of `Exact` in O(length) memory."""
+    """The values of `Exact` in O(length) memory: :func:`efftx.attention.blocked_attention`.
+
+    Raises ValueError for block_len < 1.
+    """
 
     block_len: int = 512
 
@@ -49,7 +52,11 @@ class Blocked(Softmax):
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Softmax):
-    """Each position looks at its own chunk, up to itself, and at the one before."""
+    """Each position looks at its own chunk, up to itself, and at the one before.
+
+    See :func:`efftx.attention.local_attention`. Raises ValueError for chunk_len < 1, and for
+    causal=False.
+    """
 
     chunk_len: int = 64
 
@@ -106,6 +113,9 @@ class Hashed(Shared):
     tokens would have. A step's query reaches keys that share its bucket in at least one round. The
     whole text reaches the same ones unless a bucket spreads over more than two chunks; there it may
     miss some that are far back, and a step does not.
+
+    Raises ValueError for numbers below 1, and an odd n_buckets; when called, without a key.
+    Source: see :func:`efftx.attention.lsh_attention`.
     """
 
     n_hashes: int = 1
@@ -154,7 +164,10 @@ class Hashed(Shared):
 
 @dataclass(frozen=True, kw_only=True)
 class Across(Kind):
-    """From a decoder to its source: queries from x, keys and values from all of the source."""
+    """From a decoder to its source: queries from x, keys and values from all of the source.
+
+    Raises ValueError if it is to be causal or rotary.
+    """
 
     causal: bool = False
 

@@ -37,7 +37,10 @@ Parameter = Any  # an Array; not checked, since jax also fills these classes wit
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers that fix a model's shape; the names are the glossary's (``help(efftx)``)."""
+    """The numbers that fix a model's shape; the names are the glossary's (``help(efftx)``).
+
+    Raises ValueError for a number below 1.
+    """
 
     n_layers: int = 2
     d_model: int = 128

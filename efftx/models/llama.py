@@ -61,6 +61,7 @@ class GatedFeedForward(Layer):
 
 
 def init_gated_feed_forward(key, sizes: Sizes) -> GatedFeedForward:
+    """First values, 3·d_model·d_ff numbers; what is added to a stream is small."""
     gate_key, up_key, down_key = jax.random.split(key, 3)
     d_model, d_ff = sizes.d_model, sizes.d_ff
     return GatedFeedForward(
@@ -118,6 +119,8 @@ def llama(
 
     By default every head has its own, and attention is exact, in blocks, with rotary positions:
     any length, whatever ``sizes.max_len``.
+
+    Raises ValueError unless n_heads is a multiple of n_groups.
     """
     attention = attention_layer(kind or Blocked(rotary=True), grouped(n_groups or sizes.n_heads))
     parts = attention, init_gated_feed_forward, residual

@@ -78,6 +78,7 @@ class Dense:
 
 
 def dense(key, sizes: Sizes, n_projections: int) -> Dense:
+    """First values of a `Dense`: vectors of the variance of x, and what is added back is small."""
     in_key, out_key = jax.random.split(key)
     n_heads, d_head, d_model = sizes.n_heads, sizes.d_head, sizes.d_model
     return Dense(

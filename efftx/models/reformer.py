@@ -42,12 +42,18 @@ SIXTEEN_GB = Sizes(n_layers=24, d_model=1024, d_ff=4096, n_heads=16, d_head=64, 
 
 
 def lsh(**how) -> Callable:
-    """A layer of LSH attention with these n_hashes, chunk_len, n_buckets, rotary."""
+    """A layer of LSH attention with these n_hashes, chunk_len, n_buckets, rotary; see `Hashed`.
+
+    Raises ValueError for numbers below 1, and an odd n_buckets.
+    """
     return attention_layer(Hashed(**how))
 
 
 def local(**how) -> Callable:
-    """A layer of local attention with this chunk_len, rotary."""
+    """A layer of local attention with this chunk_len, rotary; see `Local`.
+
+    Raises ValueError for chunk_len < 1.
+    """
     return attention_layer(Local(**how))
 
 
@@ -78,7 +84,8 @@ def with_rounds(model: Tree, n_hashes: int | None, *, chunk_len: int = 64) -> Tr
     """The same parameters, evaluated with another number of hashing rounds; None: exactly.
 
     Exchanges the kind of every layer whose queries are its keys, hashed or exact, dense or sparse,
-    causal or not. ``chunk_len`` is for layers that had none before.
+    causal or not. ``chunk_len`` is for layers that had none before. Raises ValueError for numbers
+    below 1.
 
     >>> import jax
     >>> model = reformer(jax.random.key(0), Sizes(n_layers=1), attention=lsh(n_hashes=4))

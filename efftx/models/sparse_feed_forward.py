@@ -105,7 +105,8 @@ class SparseFeedForward(Layer):
 def sparse_feed_forward(*, n_units: int = 64, d_lowrank: int | None = None) -> Callable:
     """An ``init(key, sizes)``: one unit in each block of N = n_units is on.
 
-    d_lowrank is d_model/N if it is not given.
+    d_lowrank is d_model/N if it is not given. Raises ValueError for n_units < 1 and, when it is
+    called, unless N divides d_ff.
     """
     check_positive(n_units=n_units)
     return partial(init_sparse_feed_forward, n_units=n_units, d_lowrank=d_lowrank)

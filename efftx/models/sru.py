@@ -120,6 +120,8 @@ def with_sru(init: Callable, d_state: int = 32) -> Callable:
     """From an ``init(key, sizes)`` of a feed-forward layer to that of the layer with an SRU.
 
     It begins by forgetting slowly: f is about 0.88, and a position is halved after five.
+
+    Raises ValueError for d_state < 1.
     """
     check_positive(d_state=d_state)
 

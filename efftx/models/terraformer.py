@@ -81,7 +81,10 @@ def terraformer_with_encoder(
     residual: Residual | Callable = reversible_residual,
     sru: int | None = SRU_WIDTH,
 ) -> SourceFirst:
-    """A Terraformer from a source to a target, with n_layers blocks in each half."""
+    """A Terraformer from a source to a target, with n_layers blocks in each half.
+
+    Raises ValueError as `scaling_transformer`. Source: Jaszczur et al. 2021, arXiv 2111.12763.
+    """
     model = source_first(
         key,
         sizes,

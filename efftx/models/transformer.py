@@ -102,6 +102,8 @@ def transformer(
 
     With ``ff_chunk_len`` its feed-forward layers take that many positions at a time; with
     ``residual=reversible_residual`` it rebuilds its activations instead of storing them.
+
+    Raises ValueError for ff_chunk_len < 1.
     """
     whole = ff_chunk_len is None
     feed_forward = init_feed_forward if whole else chunked(init_feed_forward, ff_chunk_len)

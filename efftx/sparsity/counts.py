@@ -18,7 +18,7 @@ def n_dense_attention(d_model: int, n_projections: int = 3) -> int:
 
 
 def n_dense_feed_forward(d_model: int, d_ff: int) -> int:
-    """W1, b1, W2, b2."""
+    """W1, b1, W2, b2: 2·d_model·d_ff + d_ff + d_model."""
     return 2 * d_model * d_ff + d_ff + d_model
 
 
@@ -28,7 +28,10 @@ def n_multiplicative(d_in: int, n_modules: int, d_module: int) -> int:
 
 
 def n_sparse_qkv(d_model: int, n_modules: int, n_projections: int = 3, kernel_size: int = 3) -> int:
-    """D and E, and for each projection a kernel_size² · M² convolution."""
+    """D and E, and for each projection a kernel_size² · M² convolution.
+
+    Raises ValueError unless the modules fill d_model.
+    """
     d_module = d_module_of(d_model, n_modules)
     convolutions = n_projections * kernel_size**2 * d_module**2
     return n_multiplicative(d_model, n_modules, d_module) + convolutions
@@ -37,7 +40,10 @@ def n_sparse_qkv(d_model: int, n_modules: int, n_projections: int = 3, kernel_si
 def n_sparse_feed_forward(
     d_model: int, d_ff: int, n_units: int, d_lowrank: int | None = None
 ) -> int:
-    """The dense layer's, and the controller's C1 and C2."""
+    """The dense layer's, and the controller's C1 and C2, d_lowrank · (d_model + d_ff).
+
+    Raises ValueError unless the blocks of N = n_units fill d_ff.
+    """
     n_blocks_of(d_ff, n_units)
     d_lowrank = default_d_lowrank(d_model, n_units) if d_lowrank is None else d_lowrank
     return n_dense_feed_forward(d_model, d_ff) + d_lowrank * (d_model + d_ff)

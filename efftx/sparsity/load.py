@@ -43,4 +43,4 @@ def load_entropy(loads: Loads) -> float:
 
 def sorted_loads(loads: Loads) -> Float[np.ndarray, "n_units"]:
     """The load of a block's busiest unit, of its second, and so on; the mean over blocks."""
-    return -np.sort(-loads, axis=1).mean(axis=0)
+    return np.sort(loads, axis=1)[:, ::-1].mean(axis=0)

@@ -54,7 +54,7 @@ def multiplicative_reference(
     d: Float[Array, "d_model n_modules"],
     e: Float[Array, "d_model d_module"],
 ) -> Modules:
-    """The definition of :func:`multiplicative`: a loop over what comes out."""
+    """The definition of :func:`multiplicative`: a loop over what comes out; nothing is checked."""
     (_, n_modules), (_, d_module) = d.shape, e.shape
     return jnp.stack(
         [
@@ -151,7 +151,7 @@ def convolution_reference(y: Modules, kernel: Kernel) -> Float[Array, "length n_
 
 
 def no_history(kernel: Kernel, n_modules: int) -> History:
-    """What stands before the first position."""
+    """What stands before the first position, of :func:`convolution_step`: zeros."""
     shape = kernel.shape[0] - 1, n_modules, kernel.shape[2]
     return jnp.zeros_like(jnp.asarray(kernel), shape=shape)
 
@@ -162,6 +162,8 @@ def convolution_step(
     """:func:`convolution` of the next position, or of the next few, and the history after them.
 
     The history is what stands before: the last rows of y, as many as the kernel looks back.
+
+    Raises ValueError for shapes that do not fit.
     """
     check_kernel(y, kernel)
     require(

@@ -19,6 +19,8 @@ def random_windows(
     """The batch of one training step: windows of length + 1 tokens (each next one is a target).
 
     A run that is interrupted and resumed at this step sees the same bytes as one that never was.
+
+    Raises ValueError for a text without a window, and for length or batch < 1.
     """
     check_windows(text, length, batch)
     starts = np.random.default_rng((seed, step)).integers(len(text) - length, size=batch)
@@ -28,7 +30,10 @@ def random_windows(
 def consecutive_windows(
     text: Text, *, length: int, batch: int
 ) -> Integer[np.ndarray, "n_batches batch length_plus_1"]:
-    """The text from its start in windows that overlap by one token, as many as fill batches."""
+    """The text from its start in windows that overlap by one token, as many as fill batches.
+
+    Raises ValueError for a text without a batch of windows, and for length or batch < 1.
+    """
     check_windows(text, length, batch)
     n_windows = (len(text) - 1) // length
     require(

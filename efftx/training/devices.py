@@ -32,7 +32,7 @@ ONE_DEVICE = None  # in place of a mesh
 
 
 def all_devices(axis: str = "data") -> Mesh:
-    """A mesh with one axis, of all devices of all processes."""
+    """A mesh with one axis, of all devices of all processes: for the ``mesh`` of `train`."""
     return jax.make_mesh((jax.device_count(),), (axis,), axis_types=(AxisType.Auto,))
 
 

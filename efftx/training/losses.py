@@ -179,7 +179,10 @@ def windows_of(text, length: int | None, batch: int) -> tuple:
 
 
 def mean_bits(model, windows, key) -> Float[Array, ""]:
-    """The mean of `bits_per_byte` over the predictions that count in a batch of windows."""
+    """The mean of `bits_per_byte` over the predictions that count in a batch of windows.
+
+    Raises ValueError as that does; a batch of which no prediction counts gives 0.
+    """
     return mean_and_count(model, windows, key)[0]
 
 

@@ -76,7 +76,8 @@ def train_step(
     """One step of the optimiser on one batch; also returns the batch's mean loss, in float32.
 
     With ``frozen``, a pytree that no step changes, the loss is ``loss(model, frozen, example,
-    key)``: it is an argument of the program, not a constant in it.
+    key)``: it is an argument of the program, not a constant in it. ``examples_at_once`` is that of
+    `value_and_gradient`, and so is what is raised.
     """
     if frozen is not None:
         of_both = loss

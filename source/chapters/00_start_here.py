@@ -738,6 +738,8 @@ print(f"with checkpoints each layer keeps {kept_now:.1f} activations")
 # - To the heart of it: [08 · LSH attention](08_lsh_attention.ipynb), which explains how the reader
 #   above found its comparisons, and then [the exercise](../exercises/08_lsh_attention.ipynb).
 # - To your own project: `from efftx.attention import lsh_attention`, and `help(lsh_attention)`.
+#   [The reference](../docs/api/index.rst) has every public function with an example; `make docs`
+#   builds it, to be read and searched in a browser.
 #
 # ## Sources
 #

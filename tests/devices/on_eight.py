@@ -20,9 +20,17 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from efftx import training
-from efftx.attention import full_attention, lsh_attention, ring_attention, sharded_lsh_attention
-from efftx.memory import map_heads
+from efftx.attention import (
+    blocked_attention,
+    full_attention,
+    local_attention,
+    lsh_attention,
+    ring_attention,
+    sharded_lsh_attention,
+)
+from efftx.memory import map_chunks, map_heads
 from efftx.models import Blocked, Sizes, transformer
+from efftx.sparsity import convolution
 from efftx.training import devices
 from efftx.training.loop import step_function
 from tests.check.sources import functions_of, run
@@ -124,6 +132,30 @@ def check_batch_and_sequence_on_two_axes():
     ):
         on_all, on_one = (both_ways(jax.vmap(f), qk, v) for f in (ours, theirs))
         close(on_all, on_one)
+
+
+def check_a_batch_stays_where_it_lies():
+    """Mapped over examples that lie on eight devices, nothing is sent, and all is as on one.
+
+    With `map_heads`, a loop over them, it is not so.
+    """
+    mesh, shapes = mesh_of(8, "batch"), ((8, 64, 8), (8, 64, 8))
+    spread = NamedSharding(mesh, P("batch"))
+    kernel = jnp.sin(jnp.arange(36.0)).reshape(3, 3, 2, 2)
+    product = lambda _, x, y: jnp.tanh(x) * y  # noqa: E731
+    hashed = partial(lsh_attention, key=jax.random.key(1), n_hashes=2, chunk_len=8)
+    for f in (
+        hashed,
+        lambda qk, v: blocked_attention(qk, qk, v, causal=True, block_len=16),
+        lambda qk, v: local_attention(qk, qk, v, chunk_len=8),
+        lambda qk, v: map_chunks(product, None, qk, v, chunk_len=16),
+        lambda qk, v: convolution((qk * v).reshape(64, 4, 2), kernel),
+    ):
+        assert kinds(compiled_gradient(jax.vmap(f), mesh, P("batch"), *shapes)) == set()
+        one = vectors(*shapes)
+        close(*(both_ways(jax.vmap(f), *x) for x in (jax.device_put(one, spread), one)))
+    in_turn = compiled_gradient(partial(map_heads, hashed), mesh, P("batch"), *shapes)
+    assert kinds(in_turn) != set()
 
 
 def check_heads_one_by_one_over_a_sequence_shared_out():
