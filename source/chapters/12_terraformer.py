@@ -251,6 +251,8 @@ assert jnp.allclose(jnp.concatenate([first, last]), step_by_step, atol=1e-5)
 # %%
 import optax
 
+from efftx.compiling import quick_jit
+
 GAME, N_STEPS = Sizes(n_layers=1, d_model=32, d_ff=128, n_heads=1, d_head=32), 150
 
 
@@ -275,7 +277,7 @@ def loss(player, key):
     return optax.softmax_cross_entropy_with_integer_labels(scores, last).mean()
 
 
-@jax.jit
+@quick_jit
 def play(player):
     """The player after all steps of Adam."""
     optimiser = optax.adam(1e-2)
@@ -964,15 +966,14 @@ assert crossing["both"] < 500 < 5000 < crossing["dense"]
 #
 # LSH attention wants fewer keys. It is a *kind* of attention, sparse QKV a *projection*, and any
 # kind goes with any projection: so a Terraformer may have [chapter 08](08_lsh_attention.ipynb)'s
-# in the place of exact attention. **What does that change in the memory of a training step, in its
-# scores, and in what a new token looks at?**
+# in the place of exact attention. **What does that change in the memory of a layer's gradient, in
+# its scores, and in what a new token looks at?**
 
 # %%
 from efftx.attention import default_n_buckets
 from efftx.compiling import planned_bytes
 from efftx.models import Blocked
 from efftx.models.terraformer import lsh_attentions
-from efftx.training.losses import bits_per_byte
 
 N_HASHES, CHUNK_LEN = 2, 32
 kinds = {
@@ -980,13 +981,19 @@ kinds = {
     "in blocks": attention_layer(Blocked(), multiplicative()),
     "LSH": lsh_attentions(n_hashes=N_HASHES, chunk_len=CHUNK_LEN)["attention"],
 }
-planned = {}
+key, planned = jax.random.key(1), {}
+hashing = terraformer(key, small, attention=kinds["LSH"])
+assert jax.eval_shape(hashing, tokens, key).shape == (40, 256)
+
+
+def loss(layer, x):
+    return jnp.sin(layer(x, key)[0]).sum()
+
+
 for name, kind in kinds.items():
-    make = partial(terraformer, sizes=replace(small, max_len=4096), attention=kind)
-    model = jax.eval_shape(make, jax.random.key(0))
-    window = jax.ShapeDtypeStruct((4096 + 1,), jnp.int32)
-    planned[name] = planned_bytes(jax.grad(bits_per_byte), model, window, jax.random.key(1))
-    print(f"a step on 4,096 tokens, {name:15}{planned[name] / 2**20:5.0f} MiB")
+    layer, x = kind(key, small), jnp.zeros((4096, small.d_model))
+    planned[name] = planned_bytes(jax.grad(loss, (0, 1)), layer, x)
+    print(f"4,096 tokens, {name:15}{planned[name] / 2**20:5.0f} MiB")
 assert planned["whole matrices"] > 4 * max(planned["in blocks"], planned["LSH"])
 n_buckets = default_n_buckets(4096, CHUNK_LEN)
 reached = 4096 * (1 - (1 - 1 / n_buckets) ** N_HASHES)
