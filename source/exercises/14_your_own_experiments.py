@@ -143,14 +143,16 @@ check.bytes_each(bytes_each)
 # %% [markdown] tags=["solution-only"]
 # **Why it is right.** It is the table, line by line. In numbers: a model of 335 million parameters,
 # in 4 bytes each for weights, gradients and two means, and a batch of 32 examples with 100 MB of
-# activations each:
+# activations each. (In kilobytes, for JAX's whole numbers end at two billion.)
 
 # %% tags=["solution-only"]
-ROWS, ROW_BYTES = np.array([335_000, 32]), np.array([16_000, 100_000_000])
+ROWS, ROW_KB = np.array([335_000, 32]), np.array([16, 100_000])
 WAYS = {"nothing": (False, False), "the batch": (False, True), "both": (True, True)}
 for name, shared in WAYS.items():
-    each = [int(bytes_each(ROWS, ROW_BYTES, np.array(shared), n)) / 1e9 for n in (1, 2, 4, 8)]
+    each = [int(bytes_each(ROWS, ROW_KB, np.array(shared), n)) / 1e6 for n in (1, 2, 4, 8)]
     print(f"{name:9} shared out, on 1, 2, 4, 8 devices:", *(f"{gb:4.1f}" for gb in each), "GB")
+assert 5.3 < each[0] - 3.2 < 5.4
+assert each[3] == each[0] / 8
 
 # %% [markdown] tags=["solution-only"]
 # If only the batch is shared out, nothing gets below the 5.4 GB of the model. That is why its
@@ -643,7 +645,7 @@ check.bytes_sent(bytes_sent)
 # %% tags=["solution-only"]
 for n_hashes in (1, 2, 4, 8):
     sends_less = [n for n in range(2, 65) if np.subtract(*bytes_sent(2**20, 64, n, n_hashes)) > 0]
-    print(f"{n_hashes} rounds: hashed attention sends less from {sends_less[0]} devices on")
+    print(f"rounds {n_hashes}: hashed attention sends less from {sends_less[0]} devices on")
 
 # %% [markdown] tags=["solution-only"]
 # With one round the hashed one always sends less. With eight it needs eleven devices. And the
