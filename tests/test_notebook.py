@@ -37,8 +37,7 @@ def test_only_a_full_process_forgets_before_a_cell(full, again, traced, monkeypa
     notebook.keep_small(), notebook.keep_small()  # the set-up cell may run twice
     assert shell.events.callbacks["pre_run_cell"].count(notebook.free_memory_if_full) == 1
     square, traces = traced
-    shell.run_cell("1 + 1", silent=True)
-    shell.events.trigger("pre_run_cell", None)
+    shell.run_cell("1 + 1")
     square(4.0)
     assert len(traces) == 1 + again
 

@@ -8,7 +8,7 @@ which units are chosen, and so models of gigabytes can take turns in one process
 
 import mmap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
 
@@ -153,6 +153,14 @@ def numbers_in(shapes, dtype=np.float32) -> int:
     return sum(leaf.size + ALIGNED for leaf in leaves)
 
 
+def memories_of_eight_bits(stored: dict) -> tuple[np.ndarray, ...]:
+    """Floats, codes, and the same codes in fours: each of these models fits into them."""
+    floats = random_memory(max(map(numbers_in, stored.values())))
+    n_codes = [numbers_in(s, np.int8) + 4 * numbers_in(s, np.int32) for s in stored.values()]
+    codes = random_memory(-(-max(n_codes) // 4) * 4, np.int8)
+    return floats, codes, codes.view(np.int32)
+
+
 # Runs -----------------------------------------------------------------------------------------
 
 
@@ -210,8 +218,8 @@ def tokens_of_torch(size: dict) -> Callable:
     return lambda: worker.run("tokens")["seconds"] / N_TOKENS
 
 
-def take_turns(runs: dict[str, Callable], n_turns: int = N_TURNS) -> dict[str, dict]:
-    """Median seconds of each, after a first run that compiles."""
+def seconds_by_turn(runs: dict[Hashable, Callable], n_turns: int) -> dict[Hashable, list[float]]:
+    """Seconds of each run at every turn, after a first one that compiles."""
     for run in runs.values():
         run()
     times = {who: [] for who in runs}
@@ -219,6 +227,12 @@ def take_turns(runs: dict[str, Callable], n_turns: int = N_TURNS) -> dict[str, d
         for who, run in runs.items():
             time.sleep(PAUSE)
             times[who].append(run())
+    return times
+
+
+def take_turns(runs: dict[Hashable, Callable], n_turns: int = N_TURNS) -> dict[Hashable, dict]:
+    """Median seconds of each, with what they vary by."""
+    times = seconds_by_turn(runs, n_turns)
     return {who: summary(seconds) for who, seconds in times.items()}
 
 
@@ -321,22 +335,19 @@ def whole() -> dict:
     sizes = {**BIG, "sizes": BIG["sizes"] | {"n_layers": N_LAYERS_WHOLE}}
     models = {name: shapes for name, shapes in shapes_of(sizes).items() if name in IN_EIGHT_BITS}
     stored = {name: jax.eval_shape(in_eight_bits, shapes) for name, shapes in models.items()}
-    floats = random_memory(max(map(numbers_in, stored.values())))
-    n_codes = [numbers_in(s, np.int8) + 4 * numbers_in(s, np.int32) for s in stored.values()]
-    codes = random_memory(-(-max(n_codes) // 4) * 4, np.int8)
-    memories = floats, codes, codes.view(np.int32)
+    memories = memories_of_eight_bits(stored)
     runs = {
         name: tokens_of(filled(shapes, *memories), IN_EIGHT_BITS[name])
         for name, shapes in stored.items()
     }
-    runs[PRODUCT] = product_of(floats)
+    runs[PRODUCT] = product_of(memories[0])
     taken = take_turns(runs, N_TURNS_WHOLE)
     return {
         "rows": [
             {"who": name, "n_layers": N_LAYERS_WHOLE} | row_of(shapes, taken[name], stored[name])
             for name, shapes in models.items()
         ],
-        "product": product_row(floats, taken[PRODUCT]),
+        "product": product_row(memories[0], taken[PRODUCT]),
         "peak_rss_gib": peak_rss_gib(),
     }
 

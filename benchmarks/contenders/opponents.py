@@ -1,13 +1,12 @@
 """The big model in few bits against what a user would take for a dense one: onnxruntime."""
 
-import time
 from dataclasses import replace
 
 import jax
 import numpy as np
 
 from benchmarks.contenders import decoding
-from benchmarks.contenders.decoding import BIG, N_LAYERS_WHOLE, N_TOKENS_BIG, PAUSE
+from benchmarks.contenders.decoding import BIG, N_LAYERS_WHOLE, N_TOKENS_BIG
 from benchmarks.harness.alternate import PEERS_PYTHON, Worker
 from efftx.models import in_eight_bits
 from efftx.training.records import mean_with_interval
@@ -22,7 +21,7 @@ CONFIG |= {"tokens": N_TOKENS | {"onnxruntime": N_TOKENS_BIG}, "batch": 1, "thre
 
 
 def rows() -> list[dict]:
-    """Models of one to three layers take turns; the slope between them gives the whole's time."""
+    """One layer and three take turns; the slope between them gives the time of them all."""
     stored = {
         name: jax.eval_shape(in_eight_bits, shapes)
         for name, shapes in decoding.shapes_of(BIG).items()
@@ -31,7 +30,7 @@ def rows() -> list[dict]:
     runs = our_runs(stored)
     if PEERS_PYTHON.exists():
         runs |= their_runs()
-    taken = turns(runs)
+    taken = decoding.seconds_by_turn(runs, N_TURNS)
     read = {f"efftx, {name}, 8 bits": bytes_of(shapes) for name, shapes in stored.items()}
     read |= {who: bytes_of_peer(bits) for who, bits in PEERS.items()}
     names = dict.fromkeys(who for who, _ in runs)
@@ -39,13 +38,7 @@ def rows() -> list[dict]:
 
 
 def our_runs(stored: dict) -> dict:
-    n_floats = max(map(decoding.numbers_in, stored.values()))
-    n_codes = [
-        decoding.numbers_in(s, np.int8) + 4 * decoding.numbers_in(s, np.int32)
-        for s in stored.values()
-    ]
-    codes = decoding.random_memory(-(-max(n_codes) // 4) * 4, np.int8)
-    memories = decoding.random_memory(n_floats), codes, codes.view(np.int32)
+    memories = decoding.memories_of_eight_bits(stored)
     models = {name: decoding.filled(shapes, *memories) for name, shapes in stored.items()}
     return {
         (f"efftx, {name}, 8 bits", depth): decoding.tokens_of(
@@ -68,30 +61,19 @@ def their_runs() -> dict:
     return {(who, depth): tokens(w, depth) for who, w in workers.items() for depth in DEPTHS}
 
 
-def turns(runs: dict) -> dict[tuple, list[float]]:
-    """Seconds of each run at every turn, after a first one that compiles."""
-    for run in runs.values():
-        run()
-    taken = {who: [] for who in runs}
-    for _ in range(N_TURNS):
-        for who, run in runs.items():
-            time.sleep(PAUSE)
-            taken[who].append(run())
-    return taken
-
-
 def row(taken: dict, who: str, n_bytes: int) -> dict:
     """All layers, each as slow as the slope between depths, turn by turn; with their interval."""
     few, many = (np.array(taken[who, depth]) for depth in (DEPTHS[0], DEPTHS[-1]))
     slope = (many - few) / (DEPTHS[-1] - DEPTHS[0])
     whole = few + (N_LAYERS_WHOLE - DEPTHS[0]) * slope
+    seconds = float(np.median(whole))
     return {
         "n_layers": N_LAYERS_WHOLE,
         "bytes_read": n_bytes,
-        "seconds": float(np.median(whole)),
+        "seconds": seconds,
         "seconds_with_interval": mean_with_interval(whole, 4),
         "seconds_for_a_layer": mean_with_interval(slope, 5),
-        "gb_per_second": n_bytes / float(np.median(whole)) / 1e9,
+        "gb_per_second": n_bytes / seconds / 1e9,
         "turns": {str(depth): taken[who, depth] for depth in DEPTHS},
     }
 

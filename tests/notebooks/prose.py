@@ -101,12 +101,10 @@ def _values(cell: NotebookNode) -> set[float]:
     printed = [output.get("text", "") for output in cell.outputs]
     printed += [output.get("data", {}).get("text/plain", "") for output in cell.outputs]
     printed += [_table(output) for output in cell.outputs]
-    found = [match.replace(",", "") for text in printed for match in VALUE.findall(text)]
-    return {float(x) for x in [*found, *constants] if isinstance(x, str | int | float) and _is(x)}
-
-
-def _is(x: str | float) -> bool:
-    return not isinstance(x, str) or VALUE.fullmatch(x) is not None
+    found = [match for text in printed for match in VALUE.findall(text)]
+    found += [x for x in constants if isinstance(x, str) and VALUE.fullmatch(x)]  # keys of results
+    numbers = {x for x in constants if isinstance(x, int | float)}
+    return numbers | {float(text.replace(",", "")) for text in found}
 
 
 def _table(output: NotebookNode) -> str:
