@@ -3,12 +3,12 @@
     python benchmarks/opponents.py
 
 The talk's 10 billion parameters, as decoding.py has them: our dense and our sparse model in eight
-bits, and the dense one's matrices in onnxruntime, in eight and in four bits. Models of one and of
-three layers take turns; a slope, turn by turn, gives the time of all 29 layers, and its interval.
-Weights are random numbers. onnxruntime's products are checked against float32 first.
+bits, and dense ones in onnxruntime, llama.cpp and torch, in eight and in four bits. Models of one
+and of three layers take turns; a slope, turn by turn, gives the time of all 29 layers, and its
+interval. Weights are random numbers. The peers' products are checked against float32 first.
 
-Writes benchmarks/results/opponents.json and prints the table; needs 14 GB of memory. onnxruntime
-lives in the environment of the other benchmarks, see attention.py.
+Writes benchmarks/results/opponents.json and prints the table; needs 18 GB of memory. The peers live
+in the environment of the other benchmarks, see attention.py.
 """
 
 import sys

@@ -25,7 +25,7 @@ SMOKE = (
     "tests/models/test_positions.py",
     "tests/training/test_batches.py",
     "tests/command/test_help.py",
-    "tests/numbers/test_numbers.py",
+    "tests/numbers/test_sparse_qkv.py",
     "tests/plots/test_figures.py",
     "tests/check/test_core.py",
     "tests/notebooks/test_guards.py",

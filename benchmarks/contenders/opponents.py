@@ -1,6 +1,7 @@
-"""The big model in few bits against what a user would take for a dense one: onnxruntime."""
+"""The big model in few bits against what a user would take for a dense one."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,11 +14,35 @@ from efftx.training.records import mean_with_interval
 
 N_TURNS, DEPTHS = 15, (1, 3)
 N_TOKENS = {"dense": N_TOKENS_BIG, "both, sparse readout": decoding.N_TOKENS}  # of a run
-PEERS = {"onnxruntime, dense, 8 bits": 8, "onnxruntime, dense, 4 bits": 4}
-SCALE_BITS = 32 / 32  # onnxruntime's: a float32 for each block of 32
-LIBRARIES = ("onnxruntime", "onnx")
+LIBRARIES = ("onnxruntime", "onnx", "torch", "xllamacpp", "gguf")
 CONFIG = {"big": BIG, "n_layers": N_LAYERS_WHOLE, "depths": list(DEPTHS), "turns": N_TURNS}
-CONFIG |= {"tokens": N_TOKENS | {"onnxruntime": N_TOKENS_BIG}, "batch": 1, "threads": 2}
+CONFIG |= {"tokens": N_TOKENS | {"others": N_TOKENS_BIG}, "batch": 1, "threads": 2}
+
+
+class Peer(NamedTuple):
+    """Where a peer's runs are built, in how many bits, and what its scales add to each weight."""
+
+    module: str
+    builder: str
+    bits: int
+    scale_bits: float
+
+
+ONNX, LLAMA, TORCH = (
+    (f"benchmarks.contenders.{name}", builder)
+    for name, builder in (
+        ("onnx_decoding", "products"),
+        ("llama_cpp_decoding", "llama"),
+        ("torch_int8_decoding", "products"),
+    )
+)
+PEERS = {
+    "onnxruntime, dense, 8 bits": Peer(*ONNX, 8, 32 / 32),
+    "onnxruntime, dense, 4 bits": Peer(*ONNX, 4, 32 / 32),
+    "llama.cpp, dense, 8 bits": Peer(*LLAMA, 8, 16 / 32),
+    "llama.cpp, dense, 4 bits": Peer(*LLAMA, 4, 16 / 32),
+    "torch, dense, 8 bits": Peer(*TORCH, 8, 0),
+}
 
 
 def rows() -> list[dict]:
@@ -32,7 +57,7 @@ def rows() -> list[dict]:
         runs |= their_runs()
     taken = decoding.seconds_by_turn(runs, N_TURNS)
     read = {f"efftx, {name}, 8 bits": bytes_of(shapes) for name, shapes in stored.items()}
-    read |= {who: bytes_of_peer(bits) for who, bits in PEERS.items()}
+    read |= {who: bytes_of_peer(peer) for who, peer in PEERS.items()}
     names = dict.fromkeys(who for who, _ in runs)
     return [{"who": who} | row(taken, who, read[who]) for who in names]
 
@@ -55,8 +80,8 @@ def their_runs() -> dict:
 
     how = {"sizes": BIG["sizes"], "depths": list(DEPTHS), "n_tokens": N_TOKENS_BIG}
     workers = {
-        who: Worker("benchmarks.contenders.onnx_decoding", "products", how | {"bits": b}, peer=True)
-        for who, b in PEERS.items()
+        who: Worker(peer.module, peer.builder, how | {"bits": peer.bits}, peer=True)
+        for who, peer in PEERS.items()
     }
     return {(who, depth): tokens(w, depth) for who, w in workers.items() for depth in DEPTHS}
 
@@ -82,7 +107,7 @@ def bytes_of(shapes) -> int:
     return decoding.bytes_read(replace(shapes, blocks=shapes.blocks[:1] * N_LAYERS_WHOLE))
 
 
-def bytes_of_peer(bits: int) -> int:
+def bytes_of_peer(peer: Peer) -> int:
     d_model, d_ff, vocab = (BIG["sizes"][name] for name in ("d_model", "d_ff", "vocab"))
     weights = N_LAYERS_WHOLE * (4 * d_model**2 + 2 * d_model * d_ff) + d_model * vocab
-    return round(weights * (bits + SCALE_BITS) / 8)
+    return round(weights * (peer.bits + peer.scale_bits) / 8)

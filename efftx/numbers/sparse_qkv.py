@@ -27,10 +27,6 @@ def best_factors(w: np.ndarray, n_modules: int) -> tuple[np.ndarray, np.ndarray]
     return left[:, :, 0] * sizes[:, :1], right[:, 0]
 
 
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-
-
 def example_matrix(content: str, d_model: int, n_modules: int) -> tuple[np.ndarray, np.ndarray]:
     """What the widget draws: the weights of some D and E, and what they were to be."""
     rng = np.random.default_rng(SEED)

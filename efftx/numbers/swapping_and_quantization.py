@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from efftx.numbers.errors import relative_error
+
 
 def quantize_to_bits(
     numbers: np.ndarray, bits: int, block_len: int
@@ -15,10 +17,10 @@ def quantize_to_bits(
     return codes.ravel()[: numbers.size], restored.ravel()[: numbers.size]
 
 
-def relative_error(numbers: np.ndarray, bits: int, block_len: int) -> float:
+def error_of_codes(numbers: np.ndarray, bits: int, block_len: int) -> float:
     """‖x̂ − x‖ / ‖x‖ of what comes back."""
     _, restored = quantize_to_bits(numbers, bits, block_len)
-    return float(np.linalg.norm(restored - numbers.ravel()) / np.linalg.norm(numbers))
+    return relative_error(restored, numbers.ravel())
 
 
 def bits_per_number(bits: int, block_len: int) -> float:

@@ -1,7 +1,8 @@
 """Who holds what on several devices, and what travels between them.
 
 Bytes that travel are those of a forward pass of one head, in float32, from the formulas of
-`efftx.attention.ring` and `efftx.attention.exchange`; bytes that are held were measured."""
+`efftx.attention.ring` and `efftx.attention.exchange`; bytes that are held were measured.
+"""
 
 import numpy as np
 

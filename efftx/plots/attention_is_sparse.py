@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from efftx.numbers.attention_is_sparse import attend_to_top
+from efftx.numbers.errors import relative_error
 from efftx.plots.colours import PALE_BLUE, QUIET, letter
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import powers_of_two, running_mean
@@ -85,7 +86,7 @@ def show_top(
     """
     w, v = weights[layer, head], values[layer, head]
     out, kept = attend_to_top(w, v, k)
-    error = np.linalg.norm(out - w @ v) / np.linalg.norm(w @ v)
+    error = relative_error(out, w @ v)
     mass = np.where(kept > 0, w, 0).sum(-1).mean()
     keys = "key" if k == 1 else "keys"
     show(

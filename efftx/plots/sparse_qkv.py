@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import StrMethodFormatter
 
-from efftx.numbers.sparse_qkv import CONTENTS, divisors, example_matrix, relative_error
+from efftx.numbers.errors import relative_error
+from efftx.numbers.sparse_qkv import CONTENTS, divisors, example_matrix
 from efftx.plots.colours import BUCKET_COLOURS, INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
 from efftx.plots.parts import name_bars, running_mean, stacked_bars

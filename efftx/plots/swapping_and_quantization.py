@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from efftx.numbers.swapping_and_quantization import (
     bits_per_number,
+    error_of_codes,
     quantize_to_bits,
-    relative_error,
 )
 from efftx.plots.colours import INK, MARKERS, ORANGE
 from efftx.plots.figures import course_style, new_figure, show
@@ -37,9 +37,9 @@ def _draw_error_against_bits(ax: Axes, numbers: np.ndarray, bits: int, block_len
         x = [bits_per_number(b, shown) for b in BITS]
         chosen = shown == block_len
         line = {"color": ORANGE if chosen else SPOILED, "zorder": 3 if chosen else 2}
-        errors = [100 * relative_error(numbers, b, shown) for b in BITS]
+        errors = [100 * error_of_codes(numbers, b, shown) for b in BITS]
         ax.plot(x, errors, marker=marker, markersize=4, linewidth=1, label=str(shown), **line)
-    here = bits_per_number(bits, block_len), 100 * relative_error(numbers, bits, block_len)
+    here = bits_per_number(bits, block_len), 100 * error_of_codes(numbers, bits, block_len)
     ax.plot(*here, "o", markersize=13, fillstyle="none", color=INK)
     ax.set_yscale("log")
     ax.set(xlabel="bits per number, absmax included", ylabel="relative error (%)")
@@ -48,7 +48,7 @@ def _draw_error_against_bits(ax: Axes, numbers: np.ndarray, bits: int, block_len
 
 def explore_codes(bits: int, block_len: int, *, numbers: np.ndarray) -> None:
     """Widget callback: the codes of these numbers, and what they cost."""
-    error = relative_error(numbers, bits, block_len)
+    error = error_of_codes(numbers, bits, block_len)
     n_codes = 2**bits - 1
     show(
         draw_codes(numbers, bits, block_len),

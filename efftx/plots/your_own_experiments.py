@@ -1,8 +1,4 @@
-"""The pictures of chapter 14: a stopped run; who holds what on several devices, what travels.
-
-Bytes that travel are those of a forward pass of one head, in float32, from the formulas of
-`efftx.attention.ring` and `efftx.attention.exchange`; bytes that are held were measured.
-"""
+"""The pictures of chapter 14: a stopped run; who holds what on several devices, what travels."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,9 +28,6 @@ TRAVELS = {
     ROUNDS: "the codes of all rounds, and sums of whole outputs",
     COMPILER: "what the compiler found best; it does not say how many bytes",
 }
-
-# What travels ---------------------------------------------------------------------------------
-
 
 # Who holds what -------------------------------------------------------------------------------
 

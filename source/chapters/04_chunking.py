@@ -519,7 +519,11 @@ assert errors["ours"] > 2 * errors["efftx"]
 #
 # > Of this chapter the loss in chunks has come farthest. *Cut Cross-Entropy* (2024) never writes
 # > the logits to memory, and reports the loss of Gemma 2 (2B) in 1 MB where it took 24 GB
-# > ([arXiv 2411.09009](https://arxiv.org/abs/2411.09009)).
+# > ([arXiv 2411.09009](https://arxiv.org/abs/2411.09009)). *Liger Kernel* (2024) computes loss and
+# > gradients chunk by chunk, as this chapter does, and joins readout and loss in one kernel
+# > ([arXiv 2410.10989](https://arxiv.org/abs/2410.10989)). Whoever fine-tunes with Hugging Face's
+# > trainer turns it on with `use_liger_kernel=True`
+# > ([documentation of version 5](https://huggingface.co/docs/transformers/v5.12.0/kernels), 2026).
 #
 # ## Exercises
 #

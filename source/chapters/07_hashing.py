@@ -896,7 +896,8 @@ assert reached > 0.5 * beyond.sum()
 
 # %% [markdown]
 # So the two complement each other, and models often have layers of both kinds: Hugging Face's
-# Reformer by default takes local attention and LSH attention in turns.
+# Reformer by default takes local attention and LSH attention in turns
+# ([`attn_layers`](https://github.com/huggingface/transformers/blob/v4.35.2/src/transformers/models/reformer/configuration_reformer.py)).
 #
 # ### Only directions count, but lengths matter
 #

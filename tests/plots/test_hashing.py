@@ -37,14 +37,6 @@ def arcs(ax) -> list[Wedge]:
 
 
 @pytest.mark.parametrize("n_buckets", N_BUCKETS)
-def test_the_axes_of_a_fan_and_their_opposites_go_round_the_circle(n_buckets):
-    axes = numbers.fan(0.3, n_buckets)
-    ends = np.concatenate([axes, -axes], axis=1).T
-    angles = 0.3 + 2 * np.pi / n_buckets * np.arange(n_buckets)
-    np.testing.assert_allclose(ends, numbers.directions(angles), atol=1e-12)
-
-
-@pytest.mark.parametrize("n_buckets", N_BUCKETS)
 @pytest.mark.parametrize("turn", [0.0, 1.0, 5.0])
 def test_arcs_are_the_buckets(n_buckets, turn):
     _, ax = figures.new_figure(3, 3)
@@ -69,15 +61,6 @@ def test_circles_say_who_is_together():
     figure = pictures.draw_circles(np.stack([close, opposite]), numbers.fan(np.pi, 4)[None])
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["rotation 1: bucket 2, both", "rotation 1: buckets 2 and 0"]
-
-
-@pytest.mark.parametrize("n_buckets", N_BUCKETS)
-def test_share_together_is_one_less_the_angle_over_the_arc(n_buckets):
-    for apart in APART:
-        expected = max(0, 1 - apart / (360 / n_buckets))
-        deviation = math.sqrt(expected * (1 - expected) / numbers.N_TURNS)
-        share = numbers.shares_together(n_buckets)[apart]
-        assert abs(share - expected) <= 4 * deviation + 1e-9
 
 
 SETTINGS = [(turn, 60) for turn in range(1, 13)] + [(1, apart) for apart in APART]
@@ -150,12 +133,6 @@ def test_found_is_held_against_the_full_matrix():
 
 
 # What rounds find
-
-
-def test_found_are_earlier_keys_with_a_common_bucket():
-    buckets = np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
-    found = [(i, j) for i, j in np.argwhere(numbers.found_by(buckets))]
-    assert found == [(1, 0), (2, 0), (3, 1), (3, 2)]
 
 
 @pytest.mark.parametrize("n_buckets", ROUNDS)

@@ -102,11 +102,6 @@ def test_the_load_is_sorted_block_by_block():
 # What it costs
 
 
-def test_bytes_by_hand():
-    assert numbers.mib_read(1, D_MODEL, D_FF) == (32, 0)
-    assert numbers.mib_read(64, D_MODEL, D_FF) == (0.5, 16 * 5 * 1024 * 4 / 2**20)
-
-
 @pytest.mark.parametrize("n_units", SECONDS)
 def test_units_that_are_on_are_drawn(n_units):
     units, read, speed = pictures.draw_cost(

@@ -51,36 +51,7 @@ def test_curves_are_the_papers_formula_and_least_at_the_root():
     np.testing.assert_array_equal(sparse.get_ydata(), counted + convolutions)
 
 
-def test_divisors():
-    assert numbers.divisors(12) == [1, 2, 3, 4, 6, 12]
-
-
 # What D and E make
-
-
-@pytest.mark.parametrize("n_modules", MODULES)
-def test_a_permutation_is_reached(n_modules):
-    ours, wanted = numbers.example_matrix(numbers.CONTENTS[1], D_MODEL, n_modules)
-    np.testing.assert_array_equal(ours, wanted)
-    assert (ours.sum(0) == 1).all()
-
-
-@pytest.mark.parametrize("n_modules", MODULES)
-def test_any_matrix_is_reached_where_one_of_the_factors_is_as_large(n_modules):
-    ours, wanted = numbers.example_matrix(numbers.CONTENTS[2], D_MODEL, n_modules)
-    error = numbers.relative_error(ours, wanted)
-    assert error < 1e-12 if n_modules in (1, D_MODEL) else 0.5 < error < 0.9
-
-
-def test_the_best_fit_is_as_good_as_any_other_d_and_e():
-    """Small steps from it, in all directions, lead away from the matrix."""
-    rng = np.random.default_rng(0)
-    wanted = rng.normal(size=(12, 12))
-    d, e = numbers.best_factors(wanted, 3)
-    best = numbers.relative_error(numbers.dense_equivalent(d, e), wanted)
-    for _ in range(50):
-        others = d + 0.01 * rng.normal(size=d.shape), e + 0.01 * rng.normal(size=e.shape)
-        assert numbers.relative_error(numbers.dense_equivalent(*others), wanted) > best
 
 
 def test_matrices_are_cut_into_their_modules():

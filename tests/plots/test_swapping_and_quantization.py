@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from efftx.memory import dequantize, quantize_blockwise
 from efftx.numbers import swapping_and_quantization as numbers
 from efftx.plots import figures
 from efftx.plots import swapping_and_quantization as pictures
@@ -13,28 +12,6 @@ NUMBERS = np.random.default_rng(0).normal(size=(30, 50)).astype(np.float32)
 
 def series(ax) -> dict:
     return {line.get_label(): line.get_ydata() for line in ax.lines}
-
-
-def test_eight_bits_are_the_packages():
-    codes, restored = numbers.quantize_to_bits(NUMBERS, 8, 64)
-    quantized = quantize_blockwise(NUMBERS, block_len=64)
-    np.testing.assert_array_equal(codes, quantized.values.ravel())
-    np.testing.assert_allclose(restored, dequantize(quantized).ravel(), rtol=1e-6)
-
-
-@pytest.mark.parametrize("bits", pictures.BITS)
-def test_more_bits_and_smaller_blocks_are_nearer(bits):
-    errors = [numbers.relative_error(NUMBERS, bits, n) for n in pictures.BLOCK_LENS]
-    assert errors == sorted(errors)
-    if bits < 8:
-        assert numbers.relative_error(NUMBERS, bits + 1, 64) < errors[1]
-    codes, _ = numbers.quantize_to_bits(NUMBERS, bits, 64)
-    assert np.abs(codes).max() == 2 ** (bits - 1) - 1
-
-
-def test_zeros_stay_zeros():
-    codes, restored = numbers.quantize_to_bits(np.zeros(5), 4, 16)
-    assert codes.tolist() == restored.tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("bits", pictures.BITS)
@@ -48,7 +25,7 @@ def test_the_widget_over_its_whole_grid(bits, block_len, monkeypatch):
     heights = [bar.get_height() for bar in left.patches]
     assert sum(heights) == pytest.approx(100)
     assert len(heights) <= 2**bits - 1
-    error = numbers.relative_error(NUMBERS, bits, block_len)
+    error = numbers.error_of_codes(NUMBERS, bits, block_len)
     assert f"off by {error:.2%}" in caption
     circle = right.lines[-1]
     assert circle.get_ydata()[0] == pytest.approx(100 * error)
