@@ -12,6 +12,10 @@ import numpy as np
 
 from efftx.dtypes import holds_keys
 
+NEEDS_AUTO = (
+    "efftx needs Auto: jax.make_mesh(…, axis_types=(jax.sharding.AxisType.Auto,) * n_axes)."
+)
+
 
 def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless the condition holds."""
@@ -77,8 +81,7 @@ def check_not_explicit(**trees) -> None:
             require(
                 not any(spec),
                 f"{name} is spread over an Explicit axis of its mesh ({jax.typeof(array)}), as "
-                "jax.make_mesh makes it unless told otherwise. efftx needs Auto: jax.make_mesh(…, "
-                "axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
+                f"jax.make_mesh makes it unless told otherwise. {NEEDS_AUTO}",
             )
 
 
@@ -114,6 +117,7 @@ def check_key_mask(key_mask, length: int) -> None:
         key_mask.shape == (length,),
         f"key_mask must have shape ({length},), one entry for each key; got {describe(key_mask)}.",
     )
+    check_not_explicit(key_mask=key_mask)
 
 
 def check_key(**keys) -> None:

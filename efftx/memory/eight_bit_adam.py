@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Float
 
 from efftx.memory.quantization import Quantized, dequantize, quantize_blockwise
-from efftx.validation import check_positive
+from efftx.validation import check_not_explicit, check_positive
 
 
 class EightBitAdamState(NamedTuple):
@@ -82,6 +82,7 @@ def scale_by_adam_8bit(
 
     def update(gradient, state, params=None):
         del params
+        check_not_explicit(gradient=gradient, state=state)
         count = optax.safe_increment(state.count)
 
         def one(g, first, second):

@@ -16,6 +16,7 @@ from efftx.training.batches import consecutive_windows
 from efftx.validation import (
     check_below,
     check_key_mask,
+    check_not_explicit,
     check_positive,
     describe,
     require,
@@ -121,6 +122,7 @@ def check_masks(window, key_mask, counts) -> None:
         and jnp.issubdtype(window.dtype, jnp.integer),
         f"a window must be a vector of at least 2 integers; got {describe(window)}.",
     )
+    check_not_explicit(window=window)
     check_key_mask(key_mask, len(window))
     if counts is not None:
         shape, dtype = getattr(counts, "shape", None), getattr(counts, "dtype", None)
