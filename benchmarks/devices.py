@@ -28,12 +28,13 @@ from benchmarks.accelerators import complaint
 from benchmarks.contenders.devices import D_HEAD, N_HASHES, WHO
 from benchmarks.harness import targets
 from benchmarks.harness.record import keep
+from efftx.numbers.your_own_experiments import SIMULATED, TPU, together_mib
 from efftx.training.records import environment
 
 RESULTS = Path(__file__).parent / "results" / "devices.json"
 LENGTHS, DEVICES = (2**20, 2**22), (1, 2, 4, 8)
-SIMULATED, SLICE = "CPU, simulated", targets.V5E_SLICE
-TARGETS = {SIMULATED: DEVICES, SLICE: (8,)}
+HAS_MIB = 16 * 2**10  # of a TPU v5e
+TARGETS = {SIMULATED: DEVICES, TPU: (8,)}
 CONFIG = {"d_head": D_HEAD, "n_hashes": N_HASHES, "chunk_len": 64, "dtype": "float32"}
 
 
@@ -45,14 +46,15 @@ def main() -> None:
     options.add_argument("--save", type=Path, default=RESULTS)
     chosen = options.parse_args()
     for target in [chosen.target] if chosen.target else TARGETS:
-        if target == SLICE and (lacking := targets.missing(targets.V5E)):
-            print(f"{SLICE}: not compiled for, {', '.join(lacking)} not in {targets.WHEELS.name}")
+        if target == TPU and (lacking := targets.missing(targets.V5E)):
+            print(f"{TPU}: not compiled for, {', '.join(lacking)} not in {targets.WHEELS.name}")
             continue
         for length, who, n_devices in product(chosen.lengths, WHO, TARGETS[target]):
             row = {"who": who, "length": length, "devices": n_devices, "target": target}
             row |= in_its_own_process(target, who, length, n_devices)
-            if target == SLICE:
+            if target == TPU:
                 row |= {"compiler": targets.versions(targets.V5E), "busy": chosen.busy}
+                row |= {"machine": environment()["machine"]}
             note(chosen.save, row)
 
 
@@ -63,7 +65,7 @@ def in_its_own_process(target: str, who: str, length: int, n_devices: int) -> di
     ran = subprocess.run(
         [*command, str(length), str(n_devices)],
         cwd=targets.ROOT,
-        env=targets.slice_settings() if target == SLICE else on_cpu,
+        env=targets.slice_settings() if target == TPU else on_cpu,
         capture_output=True,
         text=True,
     )
@@ -73,12 +75,19 @@ def in_its_own_process(target: str, who: str, length: int, n_devices: int) -> di
 
 
 def note(path: Path, row: dict) -> None:
-    """Put a row in the place of an older one of the same program, in the order of the tables."""
+    """Put a row in the place of an older one of the same program, in the order of the tables.
+
+    Machine and versions of the record are those of its CPU's rows.
+    """
     print(json.dumps(row), flush=True)
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rows = record.get("compiled", []) if record.get("config") == CONFIG else []
-    rows = [other for other in rows if place(other) != place(row)] + [row]
-    keep(path, {**environment(), "config": CONFIG, "compiled": sorted(rows, key=place)})
+    if record.get("config") != CONFIG:
+        record = {"compiled": []}
+    rows = [other for other in record["compiled"] if place(other) != place(row)] + [row]
+    now = environment()
+    if row["target"] == TPU:
+        now |= {name: record[name] for name in now if name in record}
+    keep(path, {**now, "config": CONFIG, "compiled": sorted(rows, key=place)})
 
 
 def place(row: dict) -> tuple:
@@ -101,28 +110,27 @@ def table(record: dict) -> list[str]:
     return lines
 
 
-def table_of_slice(record: dict) -> list[str]:
-    """The same of the eight devices of a TPU, with what they send and the compiler's seconds."""
+def table_of_tpu(record: dict) -> list[str]:
+    """MiB on each of a TPU's eight devices, what they send, and the compiler's seconds."""
     lines = [
-        "| compiled for, not run on | positions | inputs | beside | collectives | seconds |",
-        "|---|---|---|---|---|---|",
+        "| | positions | inputs, gradients | beside them | together | collectives | seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in record["compiled"]:
-        if row["target"] == SLICE:
+        if row["target"] == TPU:
             lines.append(f"| {row['who']} | {row['length']:,} | {' | '.join(cells_of(row))} |")
     return lines
 
 
 def cells_of(row: dict) -> tuple[str, ...]:
     if "failed" in row:
-        return "–", row["failed"], "–", "–"
+        return "–", row["failed"], "–", "–", "–"
+    together = together_mib(row)
+    mib = (2 * row["arguments_mib"], row["temporary_mib"], together)
+    inputs, beside, all_of_it = (f"{n:,.0f}" for n in mib)
+    too_much = ", more than 16 GiB" if together > HAS_MIB else ""
     sent = ", ".join(f"{n} {kind}" for kind, n in row["collectives"].items())
-    return (
-        f"{row['arguments_mib']:,.0f}",
-        f"{row['temporary_mib']:,.0f}",
-        sent,
-        f"{row['compile_seconds']:.0f}",
-    )
+    return inputs, beside, all_of_it + too_much, sent, f"{row['compile_seconds']:.0f}"
 
 
 def lengths_of(record: dict) -> list[int]:

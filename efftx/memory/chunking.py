@@ -23,6 +23,7 @@ from efftx.memory.floats import floats, with_floats
 from efftx.memory.loops import add_rows, as_in, fold_chunks, sums_for
 from efftx.validation import (
     check_below,
+    check_leaves,
     check_not_explicit,
     check_positive,
     check_vectors,
@@ -50,6 +51,7 @@ def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
     a row for each position. That f treats positions alike cannot be checked.
     """
     check_positive(chunk_len=chunk_len)
+    check_leaves(params=params)
     length = check_arrays(arrays)
     chunk_len = min(chunk_len, length)
     check_rows(f, params, jax.tree.map(lambda x: x[:chunk_len], arrays), chunk_len)
@@ -122,6 +124,7 @@ def chunked_cross_entropy(
     (not under a trace), for targets outside the vocabulary.
     """
     check_vectors(x=x)
+    check_leaves(params=params)
     check_targets(targets, jax.eval_shape(readout, params, x))
     f = partial(cross_entropy_reference, readout)
     return map_chunks(f, params, x, targets, chunk_len=chunk_len)

@@ -21,7 +21,7 @@ import optax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from efftx.validation import check_not_explicit, describe, require
+from efftx.validation import check_leaves, check_not_explicit, describe, require
 
 HOST, DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 LAYER_INPUT = "layer_input"
@@ -30,9 +30,10 @@ LAYER_INPUT = "layer_input"
 def to_host(tree: Any) -> Any:
     """The same arrays in host memory; a copy crosses over, which under jit happens when it runs.
 
-    Raises ValueError where the backend has no memory but the device's.
+    Raises ValueError where the backend has no memory but the device's, and for what is no array.
     """
     check_host_memory()
+    check_leaves(tree=tree)
     return jax.device_put(tree, HOST)
 
 
@@ -186,6 +187,7 @@ def check_host_memory(device: Any = None) -> None:
 
 def check_stacked(params: Any) -> int:
     """The number of layers that all arrays of ``params`` share."""
+    check_leaves(params=params)
     check_not_explicit(params=params)
     arrays = jax.tree.leaves(params)
     require(len(arrays) >= 1, "params holds no array, so there are no layers.")

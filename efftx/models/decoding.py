@@ -122,7 +122,8 @@ def generate(
     the token ``stop`` all that follow are ``stop``, too.
 
     The key is split in two, for the model (its hashes) and for the drawing. A batch of prompts of
-    the same length: ``jax.vmap(lambda prompt, key: generate(model, prompt, 100, key))``.
+    the same length: ``jax.vmap(lambda prompt, key: generate(model, prompt, 100, key))``. Each new
+    length of the prompt, and each new n_new, is compiled anew, which takes seconds.
 
     Raises ValueError for tokens outside the vocabulary, a negative temperature, a top_p outside
     (0, 1], n_new < 1, if prompt and new tokens are more than max_len, and for an encoder-decoder

@@ -148,7 +148,8 @@ def evaluate(
     """The mean of −log2 p(next byte) over a text cut into windows, every byte predicted once.
 
     The rest that does not fill a batch of windows is left out. Predictions at the start of a window
-    have little context, so a longer ``length`` gives a better value.
+    have little context, so a longer ``length`` gives a better value; but one that is longer than
+    the windows in training meets positions whose vectors nobody trained.
 
     In place of the text and the length it takes all windows as `padded_windows` and
     `packed_windows` give them, (tokens, mask): there every prediction that counts has the same

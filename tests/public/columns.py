@@ -201,7 +201,7 @@ def ways_to_spread(mesh, plain):
 
 
 def along(mesh, x, axis: int):
-    """By this axis, where two devices can share it; a single number is whole on each, for `like`."""
+    """By this axis, where two can share it; a single number is whole on each, for `like`."""
     if x.shape[axis] % 2 and x.size > 1:
         return x
     names = [None] * x.ndim
