@@ -106,7 +106,7 @@ def test_a_program_is_weighed_on_simulated_devices():
     """Of a single device; what several hold is measured in tests/devices/on_eight.py."""
     row = contenders.measured(devices.SIMULATED, "exact, in a ring", 128, 1)
     assert set(row) == {"temporary_mib", "arguments_mib", "collectives"}
-    assert row["arguments_mib"] == 2 * 128 * devices.D_HEAD * 4 / 2**20
+    assert row["arguments_mib"] == contenders.in_mib(2 * 128 * devices.D_HEAD * 4)
 
 
 def test_the_slice_is_one_host_with_eight_chips():
