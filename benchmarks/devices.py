@@ -1,127 +1,140 @@
 """What each of several devices holds and sends, for a sequence of one or four million positions.
 
 The gradient of attention of one head, d_head 64, float32, 8 rounds of hashing, on 1, 2, 4 and 8
-simulated devices; compiled, not run. Bytes are what the compiler sets aside on each device, for
-inputs and outputs and beside them; collectives are those that stand in the program, each counted
-once however often a loop comes by. Writes benchmarks/results/devices.json, and prints it.
+simulated devices, and for the eight of a TPU v5e 2x4 as its own compiler plans it; compiled, not
+run. Bytes are what a compiler sets aside on each device, for inputs and outputs and beside them;
+collectives are those that stand in the program, each counted once however often a loop comes by.
+Writes benchmarks/results/devices.json row by row, and prints it.
 
-    python benchmarks/devices.py
+    python benchmarks/devices.py                          # all rows anew
+    python benchmarks/devices.py --target "TPU v5e 2x4"   # one target's, beside those that stand
+
+The TPU's compiler is a wheel in a folder of its own: see benchmarks/compilers.txt. Where it is
+missing the command says so, and goes on with the rest. Its seconds are this machine's, and with
+--busy were taken beside other work.
 """
 
 import argparse
 import json
-import re
+import os
+import subprocess
 import sys
-from collections import Counter
-from functools import partial
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import jax
-import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
-
-from efftx.attention import lsh_attention, ring_attention, sharded_lsh_attention
-from efftx.compiling import for_one_run
+from benchmarks.accelerators import complaint
+from benchmarks.contenders.devices import D_HEAD, N_HASHES, WHO
+from benchmarks.harness import targets
+from benchmarks.harness.record import keep
+from efftx.numbers.your_own_experiments import SIMULATED, TPU, together_mib
 from efftx.training.records import environment
 
 RESULTS = Path(__file__).parent / "results" / "devices.json"
-D_HEAD, N_HASHES, AXIS = 64, 8, "sequence"
 LENGTHS, DEVICES = (2**20, 2**22), (1, 2, 4, 8)
-COLLECTIVES = "all-to-all|all-gather|all-reduce|collective-permute|reduce-scatter"
-
-
-def by_sequence(mesh: Mesh):
-    return partial(sharded_lsh_attention, mesh=mesh, axis=AXIS, **hashed()), P(AXIS)
-
-
-def by_rounds(mesh: Mesh):
-    how = {"mesh": mesh, "axis": AXIS, "shared_out": "rounds"}
-    return partial(sharded_lsh_attention, **how, **hashed()), P()
-
-
-def by_the_compiler(mesh: Mesh):
-    """The function for one device, of arrays that lie spread."""
-    return partial(lsh_attention, **hashed()), P(AXIS)
-
-
-def ring(mesh: Mesh):
-    attend = partial(ring_attention, mesh=mesh, axis=AXIS, causal=True)
-    return lambda qk, v: attend(qk, qk, v), P(AXIS)
-
-
-WHO = {
-    "LSH, sequence shared out": by_sequence,
-    "LSH, rounds shared out": by_rounds,
-    "LSH, left to the compiler": by_the_compiler,
-    "exact, in a ring": ring,
-}
-
-
-def hashed() -> dict:
-    return {"key": jax.random.key(0), "n_hashes": N_HASHES}
-
-
-def measured(who: str, length: int, n_devices: int) -> dict:
-    mesh = jax.make_mesh((n_devices,), (AXIS,), axis_types=(AxisType.Auto,))
-    attend, spec = WHO[who](mesh)
-    spread = NamedSharding(mesh, spec)
-    vectors = jax.ShapeDtypeStruct((length, D_HEAD), jnp.float32, sharding=spread)
-    loss = lambda qk, v: jnp.sin(attend(qk, v)).sum()  # noqa: E731
-    gradient = jax.jit(jax.grad(loss, (0, 1)), out_shardings=spread, compiler_options=for_one_run())
-    program = gradient.lower(vectors, vectors).compile()
-    plan = program.memory_analysis()
-    return {
-        "who": who,
-        "length": length,
-        "devices": n_devices,
-        "temporary_mib": round(plan.temp_size_in_bytes / 2**20, 1),
-        "arguments_mib": round(plan.argument_size_in_bytes / 2**20, 1),
-        "collectives": dict(sorted(collectives(program).items())),
-    }
-
-
-def collectives(program) -> Counter:
-    return Counter(re.findall(rf" ({COLLECTIVES})(?:-start)?\(", program.as_text()))
+HAS_MIB = 16 * 2**10  # of a TPU v5e
+TARGETS = {SIMULATED: DEVICES, TPU: (8,)}
+CONFIG = {"d_head": D_HEAD, "n_hashes": N_HASHES, "chunk_len": 64, "dtype": "float32"}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    options.add_argument("--target", choices=list(TARGETS), help="this target alone")
+    options.add_argument("--busy", action="store_true", help="other work runs here meanwhile")
     options.add_argument("--save", type=Path, default=RESULTS)
     chosen = options.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", max(DEVICES))
-    record = {
-        **environment(),
-        "config": {"d_head": D_HEAD, "n_hashes": N_HASHES, "chunk_len": 64, "dtype": "float32"},
-        "compiled": [],
-    }
-    for length in chosen.lengths:
-        for who in WHO:
-            for n_devices in DEVICES:
-                record["compiled"].append(row := measured(who, length, n_devices))
-                print(json.dumps(row), flush=True)
-                jax.clear_caches()
-                chosen.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for target in [chosen.target] if chosen.target else TARGETS:
+        if target == TPU and (lacking := targets.missing(targets.V5E)):
+            print(f"{TPU}: not compiled for, {', '.join(lacking)} not in {targets.WHEELS.name}")
+            continue
+        for length, who, n_devices in product(chosen.lengths, WHO, TARGETS[target]):
+            row = {"who": who, "length": length, "devices": n_devices, "target": target}
+            row |= in_its_own_process(target, who, length, n_devices)
+            if target == TPU:
+                row |= {"compiler": targets.versions(targets.V5E), "busy": chosen.busy}
+                row |= {"machine": environment()["machine"]}
+            note(chosen.save, row)
+
+
+def in_its_own_process(target: str, who: str, length: int, n_devices: int) -> dict:
+    """The row's numbers, or what the compiler said when it refused."""
+    command = [sys.executable, "-m", "benchmarks.contenders.devices", target, who]
+    on_cpu = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(
+        [*command, str(length), str(n_devices)],
+        cwd=targets.ROOT,
+        env=targets.slice_settings() if target == TPU else on_cpu,
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode == 0:
+        return json.loads(ran.stdout.splitlines()[-1])
+    return {"failed": complaint(ran.stderr)}
+
+
+def note(path: Path, row: dict) -> None:
+    """Put a row in the place of an older one of the same program, in the order of the tables.
+
+    Machine and versions of the record are those of its CPU's rows.
+    """
+    print(json.dumps(row), flush=True)
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if record.get("config") != CONFIG:
+        record = {"compiled": []}
+    rows = [other for other in record["compiled"] if place(other) != place(row)] + [row]
+    now = environment()
+    if row["target"] == TPU:
+        now |= {name: record[name] for name in now if name in record}
+    keep(path, {**now, "config": CONFIG, "compiled": sorted(rows, key=place)})
+
+
+def place(row: dict) -> tuple:
+    order = list(TARGETS).index(row["target"]), row["length"], list(WHO).index(row["who"])
+    return *order, row["devices"]
 
 
 def table(record: dict) -> list[str]:
-    """MiB on each device, inputs and outputs apart, as docs/devices.md shows them."""
-    compiled = record["compiled"]
-    lengths = sorted({row["length"] for row in compiled})
+    """MiB on each simulated device, inputs and outputs apart, as docs/devices.md shows them."""
+    rows = {place(row): row for row in record["compiled"]}
     lines = [
         "| | positions | " + " | ".join(f"{n} devices" for n in DEVICES) + " |",
         "|---|---|" + "---|" * len(DEVICES),
     ]
-    for length in lengths:
-        for who in WHO:
-            found = {r["devices"]: r for r in compiled if (r["who"], r["length"]) == (who, length)}
-            cells = (f"{found[n]['temporary_mib']:,.0f}" if n in found else "–" for n in DEVICES)
-            lines.append(f"| {who} | {length:,} | {' | '.join(cells)} |")
+    for length, who in product(lengths_of(record), WHO):
+        what = {"target": SIMULATED, "length": length, "who": who}
+        found = [rows.get(place({**what, "devices": n})) for n in DEVICES]
+        cells = (f"{row['temporary_mib']:,.0f}" if row else "–" for row in found)
+        lines.append(f"| {who} | {length:,} | {' | '.join(cells)} |")
     return lines
+
+
+def table_of_tpu(record: dict) -> list[str]:
+    """MiB on each of a TPU's eight devices, what they send, and the compiler's seconds."""
+    lines = [
+        "| | positions | inputs, gradients | beside them | together | collectives | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in record["compiled"]:
+        if row["target"] == TPU:
+            lines.append(f"| {row['who']} | {row['length']:,} | {' | '.join(cells_of(row))} |")
+    return lines
+
+
+def cells_of(row: dict) -> tuple[str, ...]:
+    if "failed" in row:
+        return "–", row["failed"], "–", "–", "–"
+    together = together_mib(row)
+    mib = (2 * row["arguments_mib"], row["temporary_mib"], together)
+    inputs, beside, all_of_it = (f"{n:,.0f}" for n in mib)
+    too_much = ", more than 16 GiB" if together > HAS_MIB else ""
+    sent = ", ".join(f"{n} {kind}" for kind, n in row["collectives"].items())
+    return inputs, beside, all_of_it + too_much, sent, f"{row['compile_seconds']:.0f}"
+
+
+def lengths_of(record: dict) -> list[int]:
+    return sorted({row["length"] for row in record["compiled"]})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from efftx.dtypes import holds_keys
-from efftx.validation import require
+from efftx.validation import NEEDS_AUTO, require
 
 AUTO = jax.sharding.AxisType.Auto
 
@@ -49,11 +49,16 @@ def check_axis(mesh, axis: str) -> None:
         f"what is shared out over {axis!r} calls jax.shard_map itself, with the whole arrays: call "
         "it outside of one.",
     )
+    around = jax.sharding.get_abstract_mesh()
+    require(
+        not around.explicit_axes,
+        f"jax.set_mesh has set a mesh with Explicit axes, {around.explicit_axes}. {NEEDS_AUTO}",
+    )
     kind = mesh.axis_types[mesh.axis_names.index(axis)]
     require(
         kind == AUTO,
         f"the mesh's axis {axis!r} is {kind.name}, as jax.make_mesh makes it by default. "
-        "efftx needs Auto: jax.make_mesh(…, axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
+        + NEEDS_AUTO,
     )
 
 

@@ -4,13 +4,17 @@ They look at shapes, dtypes and plain numbers, so they run before anything is co
 """
 
 from collections.abc import Hashable
-from numbers import Integral
+from numbers import Integral, Number
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from efftx.dtypes import holds_keys
+
+NEEDS_AUTO = (
+    "efftx needs Auto: jax.make_mesh(…, axis_types=(jax.sharding.AxisType.Auto,) * n_axes)."
+)
 
 
 def require(condition: bool, message: str) -> None:
@@ -71,14 +75,28 @@ def check_stream(**arrays) -> None:
 def check_not_explicit(**trees) -> None:
     """No array is spread over an Explicit axis, where each operation would ask where to."""
     for name, tree in trees.items():
-        for array in jax.tree.leaves(tree):
-            known = isinstance(array, jax.Array) and not holds_keys(array)
-            spec = jax.typeof(array).sharding.spec if known else ()
-            require(
-                not any(spec),
+        for array in filter(_is_spread, jax.tree.leaves(tree)):
+            raise ValueError(
                 f"{name} is spread over an Explicit axis of its mesh ({jax.typeof(array)}), as "
-                "jax.make_mesh makes it unless told otherwise. efftx needs Auto: jax.make_mesh(…, "
-                "axis_types=(jax.sharding.AxisType.Auto,) * n_axes).",
+                f"jax.make_mesh makes it unless told otherwise. {NEEDS_AUTO}"
+            )
+
+
+def _is_spread(array) -> bool:
+    """Over an Explicit axis: of no other one does an array's type speak."""
+    known = isinstance(array, jax.Array) and not holds_keys(array)
+    return known and any(jax.typeof(array).sharding.spec)
+
+
+def check_leaves(**trees) -> None:
+    """Trees of arrays and numbers, not of functions or names beside them."""
+    for name, tree in trees.items():
+        for leaf in jax.tree.leaves(tree):
+            require(
+                hasattr(leaf, "shape") or isinstance(leaf, Number),
+                f"{name} must hold arrays and numbers; got {describe(leaf)}. Keep apart what is "
+                "none, as equinox.partition(module, equinox.is_array) does, and put them together "
+                "inside.",
             )
 
 
@@ -114,6 +132,7 @@ def check_key_mask(key_mask, length: int) -> None:
         key_mask.shape == (length,),
         f"key_mask must have shape ({length},), one entry for each key; got {describe(key_mask)}.",
     )
+    check_not_explicit(key_mask=key_mask)
 
 
 def check_key(**keys) -> None:

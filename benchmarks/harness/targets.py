@@ -24,6 +24,7 @@ WHEELS = ROOT / ".venv-compilers"
 CARDS = Path(__file__).parents[1] / "targets"
 NVCC = WHEELS / "nvidia" / "cuda_nvcc"
 V5E, T4 = "TPU v5e", "NVIDIA T4"
+V5E_SLICE = "TPU v5e 2x4"  # eight of them, on one host
 NEEDS = {  # distributions that the target's compiler is made of
     V5E: ("libtpu",),
     T4: ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12"),
@@ -80,6 +81,19 @@ def device(target: str):
     card = (CARDS / "t4.txtpb").read_text(encoding="utf-8")
     shape = {"target_config": card, "topology": "1x1x1"}
     return topologies.get_topology_desc(platform="cuda", **shape).devices[0]
+
+
+def slice_devices() -> list:
+    """Descriptions of the eight devices of `V5E_SLICE`, for a mesh."""
+    from jax.experimental import topologies
+
+    shape = {"topology_name": "v5e:2x4", "chips_per_host_bounds": [2, 4, 1]}
+    return topologies.get_topology_desc(platform="tpu", **shape).devices
+
+
+def slice_settings() -> dict[str, str]:
+    """The environment of a process that compiles for `V5E_SLICE`."""
+    return settings(V5E) | {"TPU_ACCELERATOR_TYPE": "v5litepod-8"}
 
 
 def placed(target: str, arguments: tuple) -> tuple:

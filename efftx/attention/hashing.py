@@ -12,6 +12,7 @@ from efftx.dtypes import DRAWN, at_least_float32
 from efftx.precision import OF_CHOICES
 from efftx.validation import (
     check_key,
+    check_not_explicit,
     check_positive,
     check_vectors_of_head,
     require,
@@ -59,6 +60,7 @@ def hash_vectors(
     Source: Kitaev et al. 2020, arXiv 2001.04451, section 2; factorised as in trax.
     """
     check_vectors_of_head(x=x)
+    check_not_explicit(rotations=rotations)
     n_hashes = {rotation.shape[0] for rotation in rotations}
     require(
         len(n_hashes) == 1,

@@ -29,6 +29,7 @@ from efftx.shards import vary_alike
 from efftx.validation import (
     check_choice,
     check_key_mask,
+    check_not_explicit,
     check_positive,
     describe,
     hint_for_key,
@@ -135,6 +136,7 @@ def find_buckets(
 
 def check_buckets(buckets, n_hashes: int, length: int, n_buckets: int) -> None:
     """Buckets to replay have the form of ``hash_vectors``; values are checked where concrete."""
+    check_not_explicit(buckets=buckets)
     factor_buckets(n_buckets)  # even, at least 2
     check_integers(buckets)
     require(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from efftx.memory.closures import lifted, traced_closures
 from efftx.shards import vary_alike
-from efftx.validation import check_stream, describe, require
+from efftx.validation import check_leaves, check_not_explicit, check_stream, describe, require
 
 
 def layer_of(stacked, layer: int):
@@ -29,8 +29,10 @@ def checked(branches, params, x1, x2, keys, extra) -> tuple:
     )
     keys = (None,) * len(branches) if keys is None else keys
     _check_entries(branches, params=params, keys=keys)
+    check_leaves(params=params)
     _check_depth(params, keys)
     _check_extra(extra)
+    check_not_explicit(params=params, extra=extra)
     # Under shard_map alike, since all of it meets in the carries of loops.
     arrays = jax.tree.map(jnp.asarray, (tuple(params), (x1, x2), tuple(keys), extra))
     return vary_alike(arrays)

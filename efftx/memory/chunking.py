@@ -21,7 +21,15 @@ from jaxtyping import Array, Float, Integer
 from efftx.dtypes import sum_dtype
 from efftx.memory.floats import floats, with_floats
 from efftx.memory.loops import add_rows, as_in, fold_chunks, sums_for
-from efftx.validation import check_below, check_positive, check_vectors, describe, require
+from efftx.validation import (
+    check_below,
+    check_leaves,
+    check_not_explicit,
+    check_positive,
+    check_vectors,
+    describe,
+    require,
+)
 
 Targets = Integer[Array | np.ndarray, "length"]
 
@@ -43,6 +51,7 @@ def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
     a row for each position. That f treats positions alike cannot be checked.
     """
     check_positive(chunk_len=chunk_len)
+    check_leaves(params=params)
     length = check_arrays(arrays)
     chunk_len = min(chunk_len, length)
     check_rows(f, params, jax.tree.map(lambda x: x[:chunk_len], arrays), chunk_len)
@@ -68,6 +77,7 @@ def map_chunks(f: Callable, params: Any, *arrays, chunk_len: int):
 
 def map_chunks_reference(f: Callable, params: Any, *arrays, chunk_len: int):
     """The definition of :func:`map_chunks`: a loop over slices, which keeps all it computes."""
+    check_not_explicit(arrays=arrays)
     starts = range(0, len(arrays[0]), chunk_len)
     parts = [f(params, *(x[start : start + chunk_len] for x in arrays)) for start in starts]
     return jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
@@ -114,6 +124,7 @@ def chunked_cross_entropy(
     (not under a trace), for targets outside the vocabulary.
     """
     check_vectors(x=x)
+    check_leaves(params=params)
     check_targets(targets, jax.eval_shape(readout, params, x))
     f = partial(cross_entropy_reference, readout)
     return map_chunks(f, params, x, targets, chunk_len=chunk_len)
@@ -146,6 +157,7 @@ def _join(chunks):
 
 def check_arrays(arrays: tuple) -> int:
     """The length that all arrays share."""
+    check_not_explicit(arrays=arrays)
     arrays = jax.tree.leaves(arrays)
     require(len(arrays) >= 1, "map_chunks needs at least one array to cut into chunks.")
     for array in arrays:
@@ -174,6 +186,7 @@ def check_rows(f: Callable, params, chunk: tuple, n_rows: int) -> None:
 def check_targets(targets, logits) -> None:
     """Each target is a token of the vocabulary that the logits speak of."""
     length, vocab = logits.shape
+    check_not_explicit(targets=targets)
     integer = hasattr(targets, "shape") and jnp.issubdtype(targets.dtype, jnp.integer)
     require(
         integer and targets.shape == (length,),

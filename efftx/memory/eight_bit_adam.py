@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Float
 
 from efftx.memory.quantization import Quantized, dequantize, quantize_blockwise
-from efftx.validation import check_positive
+from efftx.validation import check_leaves, check_not_explicit, check_positive
 
 
 class EightBitAdamState(NamedTuple):
@@ -72,6 +72,11 @@ def scale_by_adam_8bit(
     """
     check_positive(block_len=block_len)
 
+    def start(params):
+        check_leaves(params=params)
+        return init(params)
+
+    @jax.jit
     def init(params):
         nothing = jax.tree.map(lambda p: jnp.zeros(p.shape), params)
         return EightBitAdamState(
@@ -82,6 +87,7 @@ def scale_by_adam_8bit(
 
     def update(gradient, state, params=None):
         del params
+        check_not_explicit(gradient=gradient, state=state)
         count = optax.safe_increment(state.count)
 
         def one(g, first, second):
@@ -100,7 +106,7 @@ def scale_by_adam_8bit(
         return steps, EightBitAdamState(count, first, second)
 
     # Compiled, since two arrays for each parameter by single operations would take its time.
-    return optax.GradientTransformation(jax.jit(init), update)
+    return optax.GradientTransformation(start, update)
 
 
 def keep_first(m: Float[Array, "..."], block_len: int) -> Quantized:

@@ -17,7 +17,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Float
 
 from efftx.memory.quantization import Numbers, Parameter, check_numbers
-from efftx.validation import check_positive, describe, require, values_are_known
+from efftx.validation import check_not_explicit, check_positive, describe, require, values_are_known
 
 STEPS = 15  # between the sixteen levels
 BLOCK_LEN = 32
@@ -64,6 +64,7 @@ def quantize_four_bits(x: Numbers, *, axis: int = -1, block_len: int = BLOCK_LEN
         type(axis) is int and -x.ndim <= axis < x.ndim,
         f"axis must be one of the {x.ndim} axes of {describe(x)}; got {axis!r}.",
     )
+    check_not_explicit(x=x)
     check_float16(x)
     axis %= x.ndim
     blocks = _in_blocks(jnp.float32(x), axis, block_len)
@@ -79,6 +80,7 @@ def dequantize_four_bits(x: FourBits) -> Float[Array, "..."]:
 
     What was quantized under ``jax.vmap`` may come back whole, with its leading axes.
     """
+    check_not_explicit(x=x)
     codes = jnp.stack([x.pairs & STEPS, x.pairs >> 4], axis=-2)
     numbers = codes * jnp.float32(x.step)[..., None, :] + jnp.float32(x.low)[..., None, :]
     leading = x.pairs.shape[:-4]

@@ -33,6 +33,10 @@ def map_heads(attend: Callable, *arrays, at_once: int = 1):
     that of ``at_once`` heads. What ``attend`` *keeps* for its backward pass is kept for all of
     them: O(length) for blocked, shared-QK and LSH attention; wrap others in ``jax.checkpoint``.
 
+    No shape says which axis is which: of (batch, length, n_heads, d), as Flax and Haiku hold it,
+    ``attend`` would get every position's heads as if they were a sequence. Move the axis first, or
+    take :func:`efftx.models.lsh_attention_of_heads`.
+
     Raises ValueError for leading axes that do not fit and at_once < 1.
     """
     check_positive(at_once=at_once)

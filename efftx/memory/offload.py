@@ -21,7 +21,7 @@ import optax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from efftx.validation import describe, require
+from efftx.validation import check_leaves, check_not_explicit, describe, require
 
 HOST, DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 LAYER_INPUT = "layer_input"
@@ -30,9 +30,10 @@ LAYER_INPUT = "layer_input"
 def to_host(tree: Any) -> Any:
     """The same arrays in host memory; a copy crosses over, which under jit happens when it runs.
 
-    Raises ValueError where the backend has no memory but the device's.
+    Raises ValueError where the backend has no memory but the device's, and for what is no array.
     """
     check_host_memory()
+    check_leaves(tree=tree)
     return jax.device_put(tree, HOST)
 
 
@@ -73,6 +74,7 @@ def layers_from_host(
     """
     check_host_memory()
     x = jax.tree.map(jnp.asarray, x)
+    check_not_explicit(x=x)
     check_layer(layer, params, x)
     policy = offload_policy(LAYER_INPUT) if offload_activations else None
 
@@ -137,6 +139,7 @@ def update_layer_by_layer(
     """
     check_host_memory()
     check_stacked(params)
+    check_not_explicit(gradient=gradient, state=state)
     ours, theirs = jax.tree.structure(gradient), jax.tree.structure(params)
     require(ours == theirs, f"gradient must have the structure of params, {theirs}; it has {ours}.")
 
@@ -184,6 +187,8 @@ def check_host_memory(device: Any = None) -> None:
 
 def check_stacked(params: Any) -> int:
     """The number of layers that all arrays of ``params`` share."""
+    check_leaves(params=params)
+    check_not_explicit(params=params)
     arrays = jax.tree.leaves(params)
     require(len(arrays) >= 1, "params holds no array, so there are no layers.")
     for array in arrays:

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int8, Key
 from efftx.dtypes import DRAWN
 from efftx.validation import check_key as check_one_key
 from efftx.validation import (
+    check_not_explicit,
     check_positive,
     describe,
     hint_for_key,
@@ -150,6 +151,7 @@ def in_blocks(x: Array, block_len: int) -> Array:
 
     An array that is shorter than a block is a block of its own length.
     """
+    check_not_explicit(x=x)
     block_len = min(block_len, x.size)
     return jnp.pad(x.ravel(), (0, -x.size % block_len)).reshape(-1, block_len)
 
@@ -198,10 +200,8 @@ def dequantize_reference(quantized: Quantized) -> np.ndarray:
 def _absmax_of_each(quantized: Quantized) -> np.ndarray:
     if quantized.block_len is None:
         return np.asarray(quantized.absmax)
-    size = np.prod(quantized.shape, dtype=int)
-    return np.repeat(np.asarray(quantized.absmax), quantized.block_len)[:size].reshape(
-        quantized.shape
-    )
+    each = np.repeat(np.asarray(quantized.absmax), quantized.block_len)
+    return each[: quantized.values.size].reshape(quantized.shape)
 
 
 # Checks ----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from efftx.dtypes import sum_dtype
 from efftx.memory.branches import checked, layer_of, n_layers_of, open_branches
 from efftx.memory.floats import floats, with_floats
 from efftx.precision import as_forward
+from efftx.validation import check_not_explicit
 
 Stream = Float[Array, "*batch length d_model"]
 Branches = tuple[Callable, ...]
@@ -205,6 +206,7 @@ def undo_by_autodiff(
     x. Returns (a, the sum with the gradient through the branch added), the gradients of params, and
     those of extra; None in the place of what has none.
     """
+    check_not_explicit(params=params, x=x, given=given, streams=streams)
     params, x, given, streams = jax.tree.map(jnp.asarray, (params, x, given, streams))
     (key, extra, replay), (c, g_c, g_x) = given, streams
 

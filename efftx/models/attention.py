@@ -24,6 +24,7 @@ from efftx.models.kinds import Exact
 from efftx.models.layer import NOTHING, Extra, Layer, OptionalKey, Sizes, Stream
 from efftx.models.norm import UNNORMED
 from efftx.models.projections import Dense, Grouped, Multiplicative, Vectors, dense
+from efftx.validation import check_not_explicit
 
 
 @register_dataclass
@@ -37,6 +38,7 @@ class Attention(Layer):
     def __call__(
         self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
     ) -> tuple[Stream, Any]:
+        check_not_explicit(x=x, layer=self)
         return self.behind(UNNORMED, x, key, extra, replay)
 
     def behind(self, norm, x: Stream, key=None, extra=NOTHING, replay=None) -> tuple:

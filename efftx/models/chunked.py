@@ -22,7 +22,7 @@ from efftx.models.layer import (
     behind_in_chunks,
 )
 from efftx.models.norm import UNNORMED
-from efftx.validation import check_positive, require
+from efftx.validation import check_not_explicit, check_positive, require
 
 
 @register_dataclass
@@ -53,6 +53,7 @@ class Chunked(Layer):
     def __call__(
         self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
     ) -> tuple[Stream, Any]:
+        check_not_explicit(x=x, layer=self)
         return self.behind(UNNORMED, x, key, extra, replay)
 
     def behind(self, norm, x: Stream, key=None, extra=NOTHING, replay=None) -> tuple:

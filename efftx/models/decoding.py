@@ -32,7 +32,7 @@ from efftx.models.recurrent import RecurrentModel
 from efftx.models.sampling import NextLogits, pick
 from efftx.models.transformer import LanguageModel
 from efftx.shards import vary_alike
-from efftx.validation import check_below, check_positive, require
+from efftx.validation import check_below, check_not_explicit, check_positive, require
 
 Token = Int[Array, ""] | np.integer | int
 Model = LanguageModel | RecurrentModel | EncoderDecoder
@@ -67,6 +67,7 @@ def prefill(
     no step is known of.
     """
     check_positive(capacity=capacity)
+    check_not_explicit(model=model, source=source)
     parts = model.parts(source)
     x, longest = parts.embedding(tokens), parts.embedding.max_len
     require(
@@ -91,6 +92,7 @@ def step(model: Model, state: State, token: Token) -> tuple[NextLogits, State]:
     There is no check that the state's caches have a place left: that number is known on the device
     only. `generate` sees to it. A step reads `weights_read` numbers, and the caches.
     """
+    check_not_explicit(model=model, state=state, token=token)
     parts = model.parts(state.source)
 
     def read(branch, x, key, cache):
@@ -120,7 +122,8 @@ def generate(
     the token ``stop`` all that follow are ``stop``, too.
 
     The key is split in two, for the model (its hashes) and for the drawing. A batch of prompts of
-    the same length: ``jax.vmap(lambda prompt, key: generate(model, prompt, 100, key))``.
+    the same length: ``jax.vmap(lambda prompt, key: generate(model, prompt, 100, key))``. Each new
+    length of the prompt, and each new n_new, is compiled anew, which takes seconds.
 
     Raises ValueError for tokens outside the vocabulary, a negative temperature, a top_p outside
     (0, 1], n_new < 1, if prompt and new tokens are more than max_len, and for an encoder-decoder

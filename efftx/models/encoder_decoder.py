@@ -25,7 +25,13 @@ from efftx.models.norm import LayerNorm, init_norm
 from efftx.models.parts import Parts, checked
 from efftx.models.readouts import Readout, init_readout
 from efftx.models.residuals import Residual, plain_residual
-from efftx.validation import check_key_mask, check_padding_last, describe, require
+from efftx.validation import (
+    check_key_mask,
+    check_not_explicit,
+    check_padding_last,
+    describe,
+    require,
+)
 
 
 @register_dataclass
@@ -74,6 +80,7 @@ class EncoderDecoder:
         self, source: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
     ) -> Source:
         """A vector for each token of the source, from what stands before and after it."""
+        check_not_explicit(model=self)
         x = self.embedding(source)
         check_key_mask(key_mask, len(source))
         key_mask = None if key_mask is None else jnp.asarray(key_mask)
@@ -90,6 +97,7 @@ class EncoderDecoder:
         self, target: Tokens, source: Source, key: OptionalKey = None, *, key_mask: KeyMask = None
     ) -> Stream:
         """What the readout reads: a loss in chunks never asks for all logits at once."""
+        check_not_explicit(model=self, source=source)
         x = self.embedding(target)
         check_padding_last(key_mask, len(target))
         extra = Extra(key_mask, source)

@@ -19,6 +19,7 @@ from efftx.models.layer import (
     normal,
 )
 from efftx.models.matrices import eight_bit_stack, times
+from efftx.validation import check_not_explicit
 
 
 @register_dataclass
@@ -36,6 +37,7 @@ class FeedForward(Layer):
     def __call__(
         self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
     ) -> tuple[Stream, None]:
+        check_not_explicit(x=x, layer=self)
         return times(jax.nn.relu(times(x, self.w1) + self.b1), self.w2) + self.b2, None
 
     def in_eight_bits(self) -> "FeedForward":

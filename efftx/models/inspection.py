@@ -15,7 +15,7 @@ from efftx.models.encoder_decoder import EncoderDecoder
 from efftx.models.layer import OptionalKey, Tokens
 from efftx.models.parts import Parts
 from efftx.models.transformer import LanguageModel
-from efftx.validation import require
+from efftx.validation import check_not_explicit, require
 
 
 def attention_vectors(
@@ -119,6 +119,7 @@ def identity_like(values):
 
 
 def _of_one_kind(model: LanguageModel) -> Parts:
+    check_not_explicit(model=model)
     require(
         not isinstance(model.blocks, tuple),
         "looking inside needs blocks of one kind; this model's are a pattern of several.",

@@ -37,6 +37,7 @@ from efftx.models.projections import grouped
 from efftx.models.readouts import Readout
 from efftx.models.residuals import Residual, plain_residual
 from efftx.models.transformer import LanguageModel, language_model
+from efftx.validation import check_not_explicit
 
 
 @register_dataclass
@@ -53,6 +54,7 @@ class GatedFeedForward(Layer):
     def __call__(
         self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
     ) -> tuple[Stream, None]:
+        check_not_explicit(x=x, layer=self)
         units = jax.nn.silu(times(x, self.gate)) * times(x, self.up)
         return times(units, self.down), None
 

@@ -7,6 +7,7 @@ from jax.tree_util import register_dataclass
 
 from efftx.dtypes import at_least_float32
 from efftx.models.layer import Parameter, Sizes, Stream
+from efftx.validation import check_not_explicit
 
 
 @register_dataclass
@@ -18,6 +19,7 @@ class LayerNorm:
     shift: Parameter  # (d_model,)
 
     def __call__(self, x: Stream) -> Stream:
+        check_not_explicit(x=x, norm=self)
         (whole,) = at_least_float32(x)  # squares of float16 end at 65,504
         centred = whole - whole.mean(-1, keepdims=True)
         variance = (centred**2).mean(-1, keepdims=True)
@@ -37,6 +39,7 @@ class RMSNorm:
     epsilon: float = field(default=1e-5, metadata={"static": True})
 
     def __call__(self, x: Stream) -> Stream:
+        check_not_explicit(x=x, norm=self)
         (whole,) = at_least_float32(x)
         mean_square = (whole**2).mean(-1, keepdims=True)
         return (whole / jnp.sqrt(mean_square + self.epsilon)).astype(x.dtype) * self.scale

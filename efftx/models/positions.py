@@ -62,7 +62,9 @@ def init_axial(
 ) -> AxialPositions:
     """At least max_len positions in two factors, by default as equal as can be.
 
-    Rows start with variance 1/2, as the sinusoids of learned positions do.
+    Rows start with variance 1/2, as the sinusoids of learned positions do. Train on windows as long
+    as the longest that the model shall read: in a shorter window of L nobody trains the rows of
+    ``first`` from ⌈L / n2⌉ on, and positions there stay what was drawn.
 
     Raises ValueError for another ``how`` than "sum" and "concatenate" and for numbers below 1.
     """

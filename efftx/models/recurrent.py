@@ -39,7 +39,7 @@ from efftx.models.norm import UNNORMED
 from efftx.models.parts import Parts
 from efftx.models.readouts import Readout, init_readout
 from efftx.models.residuals import plain_residual
-from efftx.validation import check_padding_last, require
+from efftx.validation import check_not_explicit, check_padding_last, require
 
 
 @register_dataclass
@@ -115,6 +115,7 @@ class RecurrentModel:
         self, tokens: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
     ) -> Stream:
         """What the readout reads. Each layer adds to what comes in, as in a Transformer."""
+        check_not_explicit(model=self)
         check_tokens(tokens, self.vocab)
         check_padding_last(key_mask, len(tokens))
         x = self.embedding[tokens]

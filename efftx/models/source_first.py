@@ -25,7 +25,7 @@ from efftx.models.norm import init_norm
 from efftx.models.parts import Parts, checked
 from efftx.models.readouts import init_readout
 from efftx.models.residuals import Residual
-from efftx.validation import check_key_mask, check_padding_last, require
+from efftx.validation import check_key_mask, check_not_explicit, check_padding_last, require
 
 
 @register_dataclass
@@ -56,6 +56,7 @@ class SourceFirst(EncoderDecoder):
         self, target: Tokens, source: Source, key: OptionalKey = None, *, key_mask: KeyMask = None
     ) -> Stream:
         """What the readout reads: the vectors of the target's positions."""
+        check_not_explicit(model=self, source=source)
         x, start = after_source(source, self.embedding(target))
         check_padding_last(key_mask, len(target))
         n_target = len(target) if key_mask is None else jnp.sum(key_mask)

@@ -33,7 +33,7 @@ from efftx.models.layer import (
     branch_scale,
     normal,
 )
-from efftx.validation import check_positive
+from efftx.validation import check_not_explicit, check_positive
 
 Narrow = Float[Array, "length d_state"]
 State = Float[Array, "d_state"]
@@ -89,6 +89,7 @@ class WithSRU(Layer):
     def __call__(
         self, x: Stream, key: OptionalKey = None, extra: Extra = NOTHING, replay: Any = None
     ) -> tuple[Stream, Any]:
+        check_not_explicit(x=x, layer=self)
         y, replay = self.layer(x, key, extra, replay)
         return y + self.recurrent(x)[0], replay
 

@@ -27,7 +27,7 @@ from efftx.models.layer import Extra, KeyMask, Logits, OptionalKey, Sizes, Sourc
 from efftx.models.parts import Parts, checked
 from efftx.models.readouts import Readout, init_readout
 from efftx.models.residuals import Residual, plain_residual
-from efftx.validation import check_padding_last, require
+from efftx.validation import check_not_explicit, check_padding_last, require
 
 
 @register_dataclass
@@ -61,6 +61,7 @@ class LanguageModel:
         self, tokens: Tokens, key: OptionalKey = None, *, key_mask: KeyMask = None
     ) -> Stream:
         """What the readout reads: a loss in chunks never asks for all logits at once."""
+        check_not_explicit(model=self)
         x = self.embedding(tokens)
         check_padding_last(key_mask, len(tokens))
         return self.residual(self.blocks, x, keys_for(self.blocks, key), Extra(key_mask))

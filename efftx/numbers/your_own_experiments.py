@@ -11,6 +11,7 @@ from efftx.attention.exchange import TURNS
 SEQUENCE, RING = "LSH, sequence shared out", "exact, in a ring"
 ROUNDS, COMPILER = "LSH, rounds shared out", "LSH, left to the compiler"
 STRATEGIES = (SEQUENCE, RING, ROUNDS, COMPILER)
+SIMULATED, TPU = "CPU, simulated", "TPU v5e 2x4"  # the targets of benchmarks/devices.py
 D_HEAD, N_HASHES, CHUNK_LEN = 64, 8, 64  # of benchmarks/devices.py
 FLOAT = INTEGER = 4  # bytes
 MIB = 2**20
@@ -71,10 +72,17 @@ def leaves_home(buckets: np.ndarray, n_devices: int) -> np.ndarray:
     return np.arange(len(buckets)) // share != slots_of(buckets) // share
 
 
-def held_mib(compiled: list[dict], strategy: str, length: int) -> dict[int, dict[str, float]]:
+def held_mib(
+    compiled: list[dict], strategy: str, length: int, target: str = SIMULATED
+) -> dict[int, dict[str, float]]:
     """By devices, of the rows that benchmarks/devices.py recorded."""
     return {
         row["devices"]: {"inputs": row["arguments_mib"], "beside them": row["temporary_mib"]}
         for row in compiled
-        if (row["who"], row["length"]) == (strategy, length)
+        if (row["who"], row["length"], row["target"]) == (strategy, length, target)
     }
+
+
+def together_mib(row: dict) -> float:
+    """Of a recorded row: inputs, their gradients, which are as large, and what is beside them."""
+    return 2 * row["arguments_mib"] + row["temporary_mib"]

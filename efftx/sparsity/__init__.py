@@ -5,6 +5,7 @@ Everything is a function of one example's (length, d) arrays; models compose the
 
 from efftx.sparsity.counts import (
     default_d_lowrank,
+    n_blocks_of,
     n_dense_attention,
     n_dense_feed_forward,
     n_multiplicative,
@@ -16,7 +17,6 @@ from efftx.sparsity.feed_forward import (
     controller_scores,
     gathered_feed_forward,
     masked_feed_forward,
-    n_blocks_of,
     sparse_feed_forward_reference,
     sparsity_mask,
     strongest_units,

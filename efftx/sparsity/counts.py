@@ -7,9 +7,19 @@ Source of the balance: Jaszczur et al. 2021, arXiv 2111.12763, section 4; there 
 units, in which controllers are not counted.
 """
 
-from efftx.sparsity.feed_forward import n_blocks_of
 from efftx.sparsity.qkv import d_module_of
 from efftx.validation import check_positive, require
+
+
+def n_blocks_of(d_ff: int, n_units: int) -> int:
+    """How many blocks of N = n_units the d_ff units make; ValueError if one were not full."""
+    check_positive(d_ff=d_ff, n_units=n_units)
+    require(
+        d_ff % n_units == 0,
+        f"d_ff must be a multiple of N = {n_units}, the units of one block; got {d_ff}. "
+        f"The next is {-(-d_ff // n_units) * n_units}.",
+    )
+    return d_ff // n_units
 
 
 def n_dense_attention(d_model: int, n_projections: int = 3) -> int:

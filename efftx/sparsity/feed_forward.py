@@ -29,7 +29,7 @@ from efftx.precision import OF_CHOICES, exactly
 from efftx.validation import (
     check_below,
     check_key,
-    check_positive,
+    check_not_explicit,
     check_vectors,
     describe,
     require,
@@ -40,17 +40,6 @@ Scores = Float[Array, "length n_blocks n_units"]
 Units = Integer[Array, "length n_blocks"]
 PerUnit = Float[Array, "n_blocks n_units"]
 RowPerUnit = Float[Array, "n_blocks n_units d_model"]
-
-
-def n_blocks_of(d_ff: int, n_units: int) -> int:
-    """How many blocks of N = n_units the d_ff units make; ValueError if one were not full."""
-    check_positive(d_ff=d_ff, n_units=n_units)
-    require(
-        d_ff % n_units == 0,
-        f"d_ff must be a multiple of N = {n_units}, the units of one block; got {d_ff}. "
-        f"The next is {-(-d_ff // n_units) * n_units}.",
-    )
-    return d_ff // n_units
 
 
 # Choosing -------------------------------------------------------------------------------------
@@ -66,6 +55,7 @@ def controller_scores(
     Raises ValueError for shapes that do not fit.
     """
     check_vectors(x=x)
+    check_not_explicit(c1=c1, c2=c2)
     require(
         c1.ndim == 2 and c2.ndim == 3 and c1.shape == (x.shape[1], c2.shape[0]),
         "c1 must be (d_model, d_lowrank) and c2 (d_lowrank, n_blocks, N) for x's d_model = "
@@ -204,6 +194,7 @@ def sparse_feed_forward_reference(
     b2: Float[Array, "d_model"],
 ) -> Stream:
     """The definition of :func:`gathered_feed_forward`: a loop over positions and blocks."""
+    check_not_explicit(x=x, units=units, w1=w1, b1=b1, w2=w2, b2=b2)
     results = []
     for position, chosen in zip(x, units, strict=True):
         y = b2
@@ -219,6 +210,7 @@ def sparse_feed_forward_reference(
 
 def check_weights(x, w1, b1, w2, b2) -> None:
     check_vectors(x=x)
+    check_not_explicit(w1=w1, b1=b1, w2=w2, b2=b2)
     d_model = x.shape[1]
     require(
         w1.ndim == 3 and w1.shape[2] == d_model,

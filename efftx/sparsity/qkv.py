@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Integer
 
 from efftx.dtypes import sum_dtype
 from efftx.precision import exactly
-from efftx.validation import check_positive, check_vectors, describe, require
+from efftx.validation import check_not_explicit, check_positive, check_vectors, describe, require
 
 Modules = Float[Array, "length n_modules d_module"]
 Kernel = Float[Array, "kernel_length kernel_modules d_module d_out"]
@@ -55,6 +55,7 @@ def multiplicative_reference(
     e: Float[Array, "d_model d_module"],
 ) -> Modules:
     """The definition of :func:`multiplicative`: a loop over what comes out; nothing is checked."""
+    check_not_explicit(x=x, d=d, e=e)
     (_, n_modules), (_, d_module) = d.shape, e.shape
     return jnp.stack(
         [
@@ -141,6 +142,7 @@ def _side_by_side(arrays):
 @exactly
 def convolution_reference(y: Modules, kernel: Kernel) -> Float[Array, "length n_modules d_out"]:
     """The definition of :func:`convolution`: a loop over the kernel's rows and columns."""
+    check_not_explicit(y=y, kernel=kernel)
     (length, n_modules, _), (rows, columns) = y.shape, kernel.shape[:2]
     padded = jnp.pad(y, ((rows - 1, 0), (columns // 2, columns // 2), (0, 0)))
     z = 0
@@ -193,6 +195,7 @@ def sparse_qkv(
     Returns the projections, and the history after x. Raises ValueError for shapes that do not fit.
     """
     y = multiplicative(x, d, e)
+    check_not_explicit(kernels=kernels, history=history)
     together = kernels.reshape(*kernels.shape[:3], -1)  # one convolution with all their outputs
     history = no_history(together, y.shape[1]) if history is None else history
     z, history = convolution_step(y, history, together)
@@ -202,6 +205,7 @@ def sparse_qkv(
 
 def check_factors(x, d, e) -> None:
     check_vectors(x=x)
+    check_not_explicit(d=d, e=e)
     require(
         (d.ndim, e.ndim) == (2, 2) and len(d) == len(e) == x.shape[1],
         f"D must be (d_model, S) and E (d_model, M) for x's d_model = {x.shape[1]}; "
@@ -210,6 +214,7 @@ def check_factors(x, d, e) -> None:
 
 
 def check_kernel(y, kernel) -> None:
+    check_not_explicit(y=y, kernel=kernel)
     require(
         y.ndim == 3 and kernel.ndim == 4 and kernel.shape[2] == y.shape[2],
         "y must be (length, S, M) and the kernel (I, J, M, d_out); "

@@ -25,7 +25,7 @@ from efftx.models import named_parameters, npz
 from efftx.training import checkpoints, devices
 from efftx.training.losses import check_vocabulary, vocab_of
 from efftx.training.steps import TrainState, initial_state, most_at_once, train_step
-from efftx.validation import check_positive, describe, require
+from efftx.validation import check_leaves, check_positive, describe, require
 
 
 def train(
@@ -180,6 +180,7 @@ def as_int(number):
 
 def check_trainable(model) -> None:
     """Every leaf has a gradient."""
+    check_leaves(model=model)
     for name, leaf in named_parameters(model).items():
         require(
             jnp.issubdtype(npz.as_array(leaf).dtype, jnp.inexact),

@@ -16,6 +16,7 @@ from efftx.training.batches import consecutive_windows
 from efftx.validation import (
     check_below,
     check_key_mask,
+    check_not_explicit,
     check_positive,
     describe,
     require,
@@ -121,6 +122,7 @@ def check_masks(window, key_mask, counts) -> None:
         and jnp.issubdtype(window.dtype, jnp.integer),
         f"a window must be a vector of at least 2 integers; got {describe(window)}.",
     )
+    check_not_explicit(window=window)
     check_key_mask(key_mask, len(window))
     if counts is not None:
         shape, dtype = getattr(counts, "shape", None), getattr(counts, "dtype", None)
@@ -146,7 +148,8 @@ def evaluate(
     """The mean of −log2 p(next byte) over a text cut into windows, every byte predicted once.
 
     The rest that does not fill a batch of windows is left out. Predictions at the start of a window
-    have little context, so a longer ``length`` gives a better value.
+    have little context, so a longer ``length`` gives a better value; but one that is longer than
+    the windows in training meets positions whose vectors nobody trained.
 
     In place of the text and the length it takes all windows as `padded_windows` and
     `packed_windows` give them, (tokens, mask): there every prediction that counts has the same

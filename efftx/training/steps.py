@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from efftx.dtypes import sum_dtype
 from efftx.shards import vary_alike
-from efftx.validation import check_not_explicit, check_positive, require
+from efftx.validation import check_leaves, check_not_explicit, check_positive, require
 
 MOST_BYTES = 2**25  # for gradients of the same parameters that exist beside each other
 
@@ -36,8 +36,9 @@ class TrainState:
 def initial_state(model: Any, optimiser: optax.GradientTransformation, n_steps: int) -> TrainState:
     """The state before the first step; plain numbers in it have become arrays.
 
-    Raises ValueError where a parameter is in float16: see `check_trainable`.
+    Raises ValueError where a parameter is in float16, see `check_trainable`, and where it is none.
     """
+    check_leaves(model=model)
     model = jax.tree.map(jnp.asarray, model)
     check_trainable(model)
     return TrainState(
@@ -109,8 +110,9 @@ def value_and_gradient(
     that divides the batch and is at most ``examples_at_once``, by default `most_at_once`. An
     example's key does not depend on its group.
 
-    Raises ValueError for examples_at_once < 1.
+    Raises ValueError for examples_at_once < 1, and for a model or batch that holds functions.
     """
+    check_leaves(model=model, batch=batch)
     most = most_at_once(model) if examples_at_once is None else examples_at_once
     check_positive(examples_at_once=most)
     check_not_explicit(model=model, batch=batch)

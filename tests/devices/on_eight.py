@@ -285,6 +285,11 @@ def check_explicit_axes_are_refused_in_words():
     refused("arrays is spread over an Explicit axis", map_heads, attend, spread[None])
     over = {"mesh": explicit, "axis": "sequence", "key": jax.random.key(1)}
     refused("AxisType.Auto", partial(sharded_lsh_attention, **over), x, x)
+    ring = partial(ring_attention, mesh=mesh_of(8), axis="sequence", causal=True)
+    with jax.set_mesh(explicit):
+        refused("set_mesh has set a mesh with Explicit axes.*AxisType.Auto", ring, x, x, x)
+    whole = jax.device_put(x, NamedSharding(explicit, P()))  # as much on each: nothing to ask
+    close(attend(whole, whole), attend(x, x))
 
 
 def check_what_does_not_go_is_said():

@@ -17,6 +17,7 @@ from efftx.models import (
     Shared,
     Sizes,
     attention_layer,
+    decoding,
     encoder_decoder,
     generate,
     language_model,
@@ -227,3 +228,12 @@ def test_tokens_are_drawn_with_their_probabilities():
 def test_the_nucleus_is_the_fewest_tokens_that_suffice(top_p, stays):
     logits = jnp.log(jnp.array([0.08, 0.602, 0.3, 0.018]))
     assert np.flatnonzero(np.isfinite(nucleus(logits, top_p))).tolist() == stays
+
+
+def test_a_new_length_of_the_prompt_is_another_program():
+    """As `generate` says."""
+    sizes = Sizes(n_layers=1, d_model=8, d_ff=8, n_heads=2, d_head=4, max_len=16, vocab=5)
+    model, before = transformer(KEY, sizes), decoding._generate._cache_size()
+    for length in (3, 4, 4, 3):
+        generate(model, jnp.zeros(length, jnp.int32), 2, KEY)
+    assert decoding._generate._cache_size() == before + 2

@@ -90,3 +90,13 @@ def test_hashing_after_the_rotation_sees_what_the_scores_compare():
     same = (after == after[:, :1]).mean(0)
     assert same[:3].mean() > 0.7
     assert same[200:].mean() < same[:3].mean() - 0.2
+
+
+@pytest.mark.parametrize("how", ["sum", "concatenate"])
+def test_a_short_window_trains_the_first_rows_only(how):
+    """As `init_axial` says: 35 positions are 6 × 6, and a window of 13 reaches 3 of the first."""
+    axial = init_axial(jax.random.key(0), 35, 6, how=how)
+    gradient = jax.grad(lambda axial: (axial[:13] ** 2).sum())(axial)
+    trained = np.asarray((gradient.first != 0).any(-1))
+    assert trained.tolist() == [True] * 3 + [False] * 3
+    assert (gradient.second != 0).any(-1).all()

@@ -15,6 +15,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from efftx.validation import NEEDS_AUTO
+
 LENGTH = 3
 
 
@@ -173,10 +175,44 @@ def shard_map(row):
         close(ours[1], (*map(sum, of_shared), jnp.stack(of_examples)), 1e-4)
 
 
+def explicit(row):
+    """On two devices along an Explicit axis: the same, or the sentence that asks for an Auto one.
+
+    All arrays are spread by their first axis, by their last, or each alone by one of the two.
+    """
+    plain = arrays(row, length=4)
+    right = row.call(*plain)
+    mesh = jax.make_mesh((2,), ("devices",))
+    for given in ways_to_spread(mesh, plain):
+        try:
+            ours = row.call(*given)
+        except ValueError as refusal:
+            assert NEEDS_AUTO in str(refusal), refusal  # noqa: PT017
+        else:
+            close(ours, right)
+
+
+def ways_to_spread(mesh, plain):
+    for axis in (0, -1):
+        spread = [along(mesh, x, axis) for x in plain]
+        yield spread
+        for i in range(len(plain)):
+            yield [*plain[:i], spread[i], *plain[i + 1 :]]
+
+
+def along(mesh, x, axis: int):
+    """By this axis, where two can share it; a single number is whole on each, for `like`."""
+    if x.shape[axis] % 2 and x.size > 1:
+        return x
+    names = [None] * x.ndim
+    names[axis] = "devices" if x.size > 1 else None
+    return jax.device_put(x, jax.sharding.NamedSharding(mesh, PartitionSpec(*names)))
+
+
 OF_ALL = (float32, bfloat16, float16, length_1, vmap, jit, x64)
 OF_GRADIENTS = (grad, grad_of_grad)
 # In a process of their own: on two devices, and where no checker of types refuses numpy's arrays.
-APART = (numpy_float32, numpy_float64, shard_map)
+APART = (numpy_float32, numpy_float64, shard_map, explicit)
 
 
 def applies(column, row) -> bool:

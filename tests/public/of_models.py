@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from efftx import models
 from efftx.models import Exact, Sizes, attention_layer, multiplicative
@@ -24,10 +25,20 @@ W, X, TOKENS = (1,), ("L", 4), ("L",)
 
 
 def like(tree, w):
-    """Its parameters in the dtype of w, a little larger where w is."""
+    """Its parameters in the dtype of w, a little larger where w is; spread where w's mesh is so."""
     scale = 1 + 0.1 * jnp.asarray(w)[0]
     floats = lambda p: jnp.issubdtype(jnp.asarray(p).dtype, jnp.floating)  # noqa: E731
-    return jax.tree.map(lambda p: jnp.asarray(p, scale.dtype) * scale if floats(p) else p, tree)
+    scaled = lambda p: over(scale, jnp.asarray(p, scale.dtype) * scale)  # noqa: E731
+    return jax.tree.map(lambda p: scaled(p) if floats(p) else p, tree)
+
+
+def over(scale, p):
+    """By its last axis over the Explicit one of the mesh on which the scale lies, if there is."""
+    mesh = jax.typeof(scale).sharding.mesh
+    if not mesh.explicit_axes or p.ndim == 0 or p.shape[-1] % 2:
+        return p
+    spec = PartitionSpec(*[None] * (p.ndim - 1), *mesh.explicit_axes)
+    return jax.sharding.reshard(p, NamedSharding(mesh, spec))
 
 
 def tokens(x):
