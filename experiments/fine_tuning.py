@@ -36,6 +36,7 @@ from efftx.models.residuals import checkpointed_residual, plain_residual
 from efftx.training.batches import random_windows
 from efftx.training.loop import train
 from efftx.training.losses import bits_per_byte, mean_bits
+from efftx.training.records import peak_rss_gib
 from efftx.training.steps import initial_state, train_step
 from experiments.harness import command_line, head, kept, made, results_file, write
 
@@ -205,10 +206,11 @@ def run(text: Text, name: str, n_steps: int, checkpoints: Path) -> dict:
         checkpoint.with_suffix(".curve.json"),
         curve_so_far(name, n_steps, checkpoints),
     )
-    curve.setdefault("0", held_out_nats(text, model_of(frozen, trained)))
+    if "0" not in curve:
+        curve["0"] = held_out_nats(text, model_of(frozen, trained))
 
     def on_step(step: int, loss: float, state) -> None:
-        if (step + 1) % max(1, n_steps // 4) == 0:
+        if (step + 1) % max(2, n_steps // 4) == 0:
             curve[str(step + 1)] = held_out_nats(text, model_of(frozen, state.model))
             curve_file.write_text(json.dumps(curve))
             print(name, step + 1, curve[str(step + 1)], flush=True)
@@ -230,6 +232,7 @@ def run(text: Text, name: str, n_steps: int, checkpoints: Path) -> dict:
     def measure() -> dict:
         return {
             "seconds": round(float(state.seconds), 1),
+            "peak_rss_gib": round(peak_rss_gib(), 2),  # of the process: run each in its own
             "trained": n_parameters(state.model),
             "training_nats": [round(float(x) * np.log(2), 4) for x in state.losses],
             "held_out_nats": curve,

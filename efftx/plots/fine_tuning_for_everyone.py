@@ -1,5 +1,6 @@
 """The pictures of chapter 13: what a step takes, losses while tuning, and which card it fits."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from efftx.numbers.fine_tuning_for_everyone import METHODS, RANK, gigabytes
@@ -63,4 +64,27 @@ def draw_curves(curves: dict[str, dict[int, float]], unit: str) -> Figure:
         ax.plot(list(values), list(values.values()), style, label=name)
     ax.set(xlabel="step", ylabel=f"held-out loss ({unit})")
     ax.legend()
+    return figure
+
+
+@course_style()
+def draw_batches(rows: dict[str, dict[int, int]]) -> Figure:
+    """The largest batch by length (a column) for each way (a row); 0 is written ZERO.
+
+    A cell that is not in the rows stays empty.
+    """
+    lengths = sorted({length for row in rows.values() for length in row})
+    table = np.array([[row.get(length, np.nan) for length in lengths] for row in rows.values()])
+    figure, ax = new_figure(9, 1.0 + 0.42 * len(rows))
+    ax.imshow(np.log2(1 + table), cmap="Blues", vmin=0, vmax=16, aspect="auto")
+    for (row, column), batch in np.ndenumerate(table):
+        if not np.isnan(batch):
+            text, colour = (f"{batch:,.0f}", INK) if batch else ("ZERO", ORANGE)
+            ax.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
+    ax.axhline(0.5, color=INK, linewidth=1)  # below the row that is quoted
+    ax.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.set(xlabel="tokens in each example")
     return figure

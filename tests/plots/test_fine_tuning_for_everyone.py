@@ -29,3 +29,9 @@ def test_steps_and_curves():
     assert [bar.get_width() for bar in steps.axes[0].patches] == [1, 2]
     curves = pictures.draw_curves({"a": {0: 3.0, 10: 2.0}, "b": {0: 3.0}}, "nats")
     assert [list(line.get_ydata()) for line in curves.axes[0].lines] == [[3, 2], [3]]
+
+
+def test_a_batch_of_zero_is_a_word():
+    (ax,) = pictures.draw_batches({"the talk": {64: 12, 384: 0}, "ours": {64: 1_000}}).axes
+    assert [text.get_text() for text in ax.texts] == ["12", "ZERO", "1,000"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["64", "384"]
