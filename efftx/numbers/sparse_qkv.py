@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from efftx.numbers.errors import relative_error as relative_error  # chapter 11 takes it here
 from efftx.sparsity import permutation_factors
 
 CONTENTS = ("random D and E", "a permutation", "the best fit of a random matrix")

@@ -349,8 +349,6 @@ def best_bottleneck(w, rank):
     return (left[:, :rank] * sizes[:rank]) @ right[:rank]
 
 
-from efftx.numbers.errors import relative_error
-
 SMALL, SMALL_MODULES = 64, 8
 rng = np.random.default_rng(7)
 goals = {
@@ -364,7 +362,7 @@ for goal, w in goals.items():
         ("multiplicative", best_multiplicative(w, SMALL_MODULES)),
         ("bottleneck", best_bottleneck(w, rank)),
     ]:
-        errors[kind, goal] = relative_error(nearest, w)
+        errors[kind, goal] = numbers.relative_error(nearest, w)
         print(f"{kind:15} to {goal:16} relative error {errors[kind, goal]:4.0%}")
 
 assert errors["multiplicative", "a permutation"] < 1e-12
@@ -519,7 +517,7 @@ for t, whole in enumerate(convolve(y, kernel)):
     assert (history == theirs_history).all()
 
 forgotten, _ = convolve_step(y[9], jnp.zeros((2, 6, 5)), kernel)
-error = relative_error(np.asarray(forgotten), np.asarray(convolve(y, kernel)[9]))
+error = numbers.relative_error(np.asarray(forgotten), np.asarray(convolve(y, kernel)[9]))
 print(f"equal at all positions; with the history forgotten the last one is off by {error:.0%}")
 assert error > 0.3
 

@@ -622,40 +622,6 @@ assert "all-to-all" not in collectives[numbers.COMPILER]
 # *all-gather* makes something whole everywhere, an *all-reduce* adds up. Where an all-gather is of
 # vectors, a device holds the whole sequence. (That of the hashed one is of numbers of rows.)
 #
-# ### And on eight TPUs?
-#
-# A simulated device is a CPU, and its compiler plans for a CPU. A TPU's compiler can be asked
-# without a TPU: the same programs were compiled for a v5e 2×4, eight chips with 16 GiB each. Nothing
-# ran on one. "Together" below are inputs, their gradients and what is set aside beside them. **Does
-# everything fit, and is the order the same?**
-
-# %%
-HAS_MIB = 16 * 2**10
-simulated = {n: numbers.held_mib(record["compiled"], n, MILLION)[8] for n in numbers.STRATEGIES}
-on_tpu = [row for row in record["compiled"] if row["target"] == numbers.TPU]
-together = {(row["who"], row["length"]): numbers.together_mib(row) for row in on_tpu}
-beside = {(row["who"], row["length"]): row["temporary_mib"] for row in on_tpu}
-for row, mib in zip(on_tpu, together.values(), strict=True):
-    print(f"{row['who']:26} {row['length']:9,} positions: {mib:6,.0f} MiB together, ", end="")
-    print(f"{row['temporary_mib']:6,.0f} beside, {row['peak_mib']:6,.0f} alive at once; ", end="")
-    print(f"compiled in {row['compile_seconds']:.0f} s")
-more = {who: beside[who, MILLION] / simulated[who]["beside them"] for who in numbers.STRATEGIES}
-print(f"\nA chip has {HAS_MIB:,} MiB. Of a million positions, in times what a CPU sets aside beside:")
-print("; ".join(f"{who} {n:.1f}" for who, n in more.items()))
-too_much = [which for which, mib in together.items() if mib > HAS_MIB]
-assert too_much == [(numbers.ROUNDS, 4 * MILLION)]
-assert min(more.values()) > 1.5
-assert sorted(numbers.STRATEGIES, key=lambda who: beside[who, MILLION])[0] == numbers.RING
-assert sorted(numbers.STRATEGIES, key=lambda who: beside[who, 4 * MILLION])[0] == numbers.SEQUENCE
-
-# %% [markdown]
-# ▸ All but one fit: with rounds shared out, four million positions take more than a chip has. (The
-# compiler did not refuse: what it counts as alive at once is less.) The order is nearly that of the
-# CPU: the ring and the sequence shared out set least aside, rounds most. Of a million positions it
-# is the ring that sets aside the least, of four million hashing. And **every number is larger than
-# the CPU's**: a plan is that of one compiler, for one kind of device. Which is faster, a plan does
-# not say. The seconds are those of a machine that did other work, too.
-#
 # "Rounds shared out" is another way to share out hashing: each device has all positions, and some
 # of the rounds. Time falls with the devices, memory hardly does. **Which one would you take, with
 # how many devices?**
